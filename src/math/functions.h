@@ -22,7 +22,10 @@ void ol_sincos(double *sin_out, double *cos_out, double x); /* |x| <= 2^31, redu
 
 /* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC'11). */
 void ol_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
-/* (top 24 bits + 1/2) * 2^-24: never 0, never 1. */
-float ol_unit_float(uint32_t word);
+/* (top 24 bits + 1/2) * 2^-24, exactly: never 0, never 1. (Its 25 bits need a double.) */
+static inline double ol_unit_double(uint32_t word)
+{
+	return ((double)(word >> 8) + 0.5) * 0x1p-24;
+}
 
 #endif

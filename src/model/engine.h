@@ -38,6 +38,7 @@ OL_MUST_CHECK enum ol_status ol_engine_open(struct ol_engine **engine_out, const
 void ol_engine_close(struct ol_engine *engine); /* all its sessions must be closed */
 
 const struct ol_model *ol_engine_model(const struct ol_engine *engine);
+const struct ol_kernels *ol_engine_kernels(const struct ol_engine *engine);
 int ol_engine_step_rows(const struct ol_engine *engine);
 int64_t ol_engine_pages_free(const struct ol_engine *engine);
 int64_t ol_engine_pages_total(const struct ol_engine *engine);

@@ -48,4 +48,7 @@ int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits, const
 float ol_token_logprob(const struct ol_kernels *kernels, const float *logits, int vocab_size,
 		       int32_t token);
 
+/* The `count` highest logits, (logit descending, id ascending), into ids. count <= vocab_size. */
+void ol_top_tokens(int32_t *ids, int count, const float *logits, int vocab_size);
+
 #endif

@@ -1,0 +1,435 @@
+/* The layers of a transformer over the rows of one step.
+ *
+ * Each phase is a loop over independent pieces that the pool's threads claim: tiles of rows, ranges of
+ * output panels, or (run, kv head, tile of rows) for attention. Pieces may be cut anywhere, because
+ * no number depends on the cut.
+ *
+ *   x = embed[token]
+ *   per layer:  q,k,v = W norm(x);  rotate, keep k,v;  x += Wo attention;  x += Wdown(act(Wgate n) * Wup n)
+ *   y = norm(x);  logits = head y
+ */
+#include "model/engine_internal.h"
+
+#include "math/functions.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of attention scores that one task may fill: they should stay in a core's L2 cache. */
+enum { ATTENTION_SCRATCH_TARGET = 512 << 10, ATTENTION_ROWS_MAX = 64 };
+
+struct phase {
+	struct ol_engine *e;
+	const struct ol_layer_weights *w;
+	int layer;
+	int tile; /* rows a piece */
+
+	/* a matmul phase */
+	const struct ol_matrix *matrices[3];
+	float *outputs[3];
+	int matrix_count, panels, panels_a_piece, m;
+
+	/* a preparation phase */
+	const float *input;
+	enum ol_weight_type type;
+	int width;
+};
+
+static int row_tile(const struct ol_engine *e, int rows)
+{
+	const int threads = ol_pool_threads(e->threads), unit = e->kernels->act_tile;
+	const int wanted = (rows + threads * 4 - 1) / (threads * 4);
+	return OL_MAX((wanted + unit - 1) / unit, 1) * unit;
+}
+
+static void over_rows(struct ol_engine *e, struct phase *p, ol_pool_fn *fn)
+{
+	p->tile = row_tile(e, e->row_count);
+	ol_pool_for(e->threads, (e->row_count + p->tile - 1) / p->tile, fn, p);
+}
+
+/* Rows [row0,row1) of piece `index`. */
+static void piece_rows(const struct phase *p, int index, int *row0, int *row1)
+{
+	*row0 = index * p->tile;
+	*row1 = OL_MIN(*row0 + p->tile, p->e->row_count);
+}
+
+/* --- matmuls ------------------------------------------------------------------------------------ */
+
+static void matmul_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	(void)thread;
+	int panel0 = index * p->panels_a_piece;
+	int left = OL_MIN(p->panels_a_piece, p->panels - panel0);
+	for (int i = 0; i < p->matrix_count && left > 0; i++) {
+		const struct ol_matrix *w = p->matrices[i];
+		const int count = ol_panel_count(w->rows), take = OL_MIN(left, count - panel0);
+		if (take > 0) {
+			p->e->kernels->matmul(p->outputs[i], (size_t)w->rows, p->e->act, w, p->m, panel0,
+					      panel0 + take);
+			left -= take;
+		}
+		panel0 = OL_MAX(panel0 - count, 0);
+	}
+}
+
+/* All matrices read the activations now in e->act. */
+static void matmul(struct ol_engine *e, struct phase *p, int rows)
+{
+	p->panels = 0;
+	p->m = rows;
+	for (int i = 0; i < p->matrix_count; i++)
+		p->panels += ol_panel_count(p->matrices[i]->rows);
+	const int pieces = ol_pool_threads(e->threads) * (rows >= 32 ? 4 : 8);
+	p->panels_a_piece = OL_MAX((p->panels + pieces - 1) / pieces, 1);
+	ol_pool_for(e->threads, (p->panels + p->panels_a_piece - 1) / p->panels_a_piece, matmul_piece, p);
+}
+
+static void matmul_one(struct ol_engine *e, struct phase *p, const struct ol_matrix *w, float *out)
+{
+	p->matrices[0] = w;
+	p->outputs[0] = out;
+	p->matrix_count = 1;
+	matmul(e, p, e->row_count);
+}
+
+/* --- phases over rows ------------------------------------------------------------------------------ */
+
+static void fill_rope(float *out, const double *inv_freq, int position, int half)
+{
+	for (int i = 0; i < half; i++) {
+		double sine, cosine;
+		ol_sincos(&sine, &cosine, (double)position * inv_freq[i]);
+		out[i] = (float)cosine;
+		out[half + i] = (float)sine;
+	}
+}
+
+static void embed_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	struct ol_engine *e = p->e;
+	const struct ol_config *c = e->config;
+	const size_t hidden = (size_t)c->hidden, d = (size_t)c->head_dim;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	for (int r = row0; r < row1; r++) {
+		float *x = e->x + (size_t)r * hidden;
+		ol_matrix_row(x, &e->weights->embed, e->rows[r].token);
+		if (c->embed_scale != 1.0f)
+			for (size_t i = 0; i < hidden; i++)
+				x[i] *= c->embed_scale;
+		fill_rope(e->rope + (size_t)r * d, e->inv_freq, e->rows[r].position, c->head_dim / 2);
+		if (c->rope_theta_local != c->rope_theta)
+			fill_rope(e->rope_local + (size_t)r * d, e->inv_freq_local, e->rows[r].position,
+				  c->head_dim / 2);
+	}
+}
+
+/* The residual takes the last block's output (normed first, in Gemma). */
+static void add_residual(struct ol_engine *e, const float *post_norm, int row)
+{
+	const size_t hidden = (size_t)e->config->hidden;
+	float *x = e->x + (size_t)row * hidden, *y = e->y + (size_t)row * hidden;
+	if (post_norm)
+		e->kernels->rmsnorm(y, y, post_norm, (int)hidden, e->config->norm_eps);
+	e->kernels->add(x, y, (int)hidden);
+}
+
+static void norm_row(struct ol_engine *e, const float *weight, int row)
+{
+	const size_t hidden = (size_t)e->config->hidden;
+	e->kernels->rmsnorm(e->y + (size_t)row * hidden, e->x + (size_t)row * hidden, weight,
+			    (int)hidden, e->config->norm_eps);
+}
+
+/* y = norm(x), made ready for a matmul of the given type. */
+static void norm_and_prepare(struct ol_engine *e, const float *weight, enum ol_weight_type type, int row0,
+			     int row1)
+{
+	const int hidden = e->config->hidden;
+	for (int r = row0; r < row1; r++)
+		norm_row(e, weight, r);
+	e->kernels->act_prepare(e->act, type, e->y, (size_t)hidden, e->row_count, hidden, row0, row1);
+}
+
+static void enter_attention_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	if (p->layer > 0)
+		for (int r = row0; r < row1; r++)
+			add_residual(p->e, p->w[-1].post_ffn_norm, r);
+	norm_and_prepare(p->e, p->w->attention_norm, p->w->q.type, row0, row1);
+}
+
+static void enter_ffn_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	for (int r = row0; r < row1; r++)
+		add_residual(p->e, p->w->post_attention_norm, r);
+	norm_and_prepare(p->e, p->w->ffn_norm, p->w->gate.type, row0, row1);
+}
+
+static void leave_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	for (int r = row0; r < row1; r++) {
+		add_residual(p->e, p->w->post_ffn_norm, r);
+		norm_row(p->e, p->e->weights->final_norm, r);
+	}
+}
+
+static void prepare_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	p->e->kernels->act_prepare(p->e->act, p->type, p->input, (size_t)p->width, p->e->row_count,
+				   p->width, row0, row1);
+}
+
+static void gate_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	struct ol_engine *e = p->e;
+	const size_t ffn = (size_t)e->config->ffn;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	for (int r = row0; r < row1; r++) {
+		float *gate = e->gate + (size_t)r * ffn;
+		const float *up = e->up + (size_t)r * ffn;
+		if (e->config->activation == OL_ACTIVATION_SILU)
+			e->kernels->silu_mul(gate, gate, up, (int)ffn);
+		else
+			e->kernels->gelu_mul(gate, gate, up, (int)ffn);
+	}
+	e->kernels->act_prepare(e->act, p->w->down.type, e->gate, ffn, e->row_count, (int)ffn, row0, row1);
+}
+
+/* --- attention ----------------------------------------------------------------------------------- */
+
+static size_t kv_offset(const struct ol_engine *e, int layer, int head)
+{
+	const struct ol_config *c = e->config;
+	const size_t element = e->kv_type == OL_KV_F32 ? 4 : 2;
+	return ((size_t)layer * (size_t)c->kv_heads + (size_t)head) * 2 * OL_KV_PAGE *
+	       (size_t)c->head_dim * element;
+}
+
+/* From a head's keys to its values. */
+static size_t kv_half(const struct ol_engine *e)
+{
+	return (size_t)OL_KV_PAGE * (size_t)e->config->head_dim * (e->kv_type == OL_KV_F32 ? 4 : 2);
+}
+
+static void finish_heads(const struct ol_engine *e, float *x, int heads, const float *norm,
+			 const float *bias, const float *rope)
+{
+	const int d = e->config->head_dim;
+	if (bias)
+		e->kernels->add(x, bias, heads * d);
+	for (int h = 0; h < heads; h++) {
+		if (norm)
+			e->kernels->rmsnorm(x + h * d, x + h * d, norm, d, e->config->norm_eps);
+		e->kernels->rope(x + h * d, rope, rope + d / 2, d / 2);
+	}
+}
+
+/* Bias, head norms and rotation of q and k; k and v go to their pages. */
+static void keep_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	struct ol_engine *e = p->e;
+	const struct ol_config *c = e->config;
+	const size_t d = (size_t)c->head_dim, half = kv_half(e);
+	const bool local = ol_config_layer_windowed(c, p->layer) && c->rope_theta_local != c->rope_theta;
+	int row0, row1;
+	(void)thread;
+	piece_rows(p, index, &row0, &row1);
+	for (int r = row0; r < row1; r++) {
+		float *q = e->q + (size_t)r * (size_t)c->heads * d;
+		float *k = e->k + (size_t)r * (size_t)c->kv_heads * d;
+		float *v = e->v + (size_t)r * (size_t)c->kv_heads * d;
+		const float *rope = (local ? e->rope_local : e->rope) + (size_t)r * d;
+		finish_heads(e, q, c->heads, p->w->q_norm, p->w->q_bias, rope);
+		finish_heads(e, k, c->kv_heads, p->w->k_norm, p->w->k_bias, rope);
+		if (p->w->v_bias)
+			e->kernels->add(v, p->w->v_bias, c->kv_heads * (int)d);
+		const int position = e->rows[r].position;
+		uint8_t *page = e->rows[r].session->pages[position / OL_KV_PAGE];
+		for (int h = 0; h < c->kv_heads; h++) {
+			uint8_t *keys = page + kv_offset(e, p->layer, h);
+			e->kernels->kv_store(keys, keys + half, e->kv_type, position % OL_KV_PAGE,
+					     k + (size_t)h * d, v + (size_t)h * d, (int)d);
+		}
+	}
+}
+
+static struct ol_attention attention_of(const struct ol_engine *e, int layer)
+{
+	const struct ol_config *c = e->config;
+	return (struct ol_attention){
+		.kv_type = e->kv_type,
+		.head_dim = c->head_dim,
+		.group = c->heads / c->kv_heads,
+		.window = ol_config_layer_windowed(c, layer) ? c->window : 0,
+		.scale = c->attention_scale,
+		.softcap = c->attention_softcap,
+	};
+}
+
+static void attention_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	struct ol_engine *e = p->e;
+	const struct ol_config *c = e->config;
+	const struct ol_attention a = attention_of(e, p->layer);
+	const struct ol_attention_task *task = &e->tasks[index];
+	const struct ol_row_run *run = &e->runs[task->run];
+	const size_t width = (size_t)c->heads * (size_t)c->head_dim;
+	const size_t first = (size_t)(run->row0 + task->row) * width +
+			     (size_t)(task->kv_head * a.group * c->head_dim);
+	const size_t keys = kv_offset(e, p->layer, task->kv_head);
+	float *scratch = (float *)(void *)(e->attention_scratch +
+					   (size_t)thread * (e->attention_scratch_bytes /
+							     (size_t)ol_pool_threads(e->threads)));
+	e->kernels->attention(e->o + first, width, e->q + first, width, &a,
+			      (const void *const *)run->session->pages, keys, keys + kv_half(e),
+			      run->pos0 + task->row, task->rows, scratch);
+}
+
+static bool add_task(struct ol_engine *e, struct ol_attention_task task)
+{
+	if (e->task_count == e->task_room) {
+		const int room = OL_MAX(2 * e->task_room, 256);
+		struct ol_attention_task *tasks = realloc(e->tasks, (size_t)room * sizeof *tasks);
+		if (!tasks)
+			return false;
+		e->tasks = tasks;
+		e->task_room = room;
+	}
+	e->tasks[e->task_count++] = task;
+	return true;
+}
+
+/* Cuts every run into tasks, long contexts into fewer rows a task, the longest rows first so that
+ * threads finish together; makes the score buffers large enough. */
+static bool plan_attention(struct ol_engine *e)
+{
+	const struct ol_config *c = e->config;
+	const struct ol_attention a = attention_of(e, 0);
+	const size_t threads = (size_t)ol_pool_threads(e->threads);
+	size_t scratch = 0;
+	e->task_count = 0;
+	for (int r = 0; r < e->run_count; r++) {
+		const struct ol_row_run *run = &e->runs[r];
+		const size_t row_bytes = (size_t)(run->pos0 + run->count + OL_KV_PAGE) *
+					 (size_t)a.group * sizeof(float);
+		const int fit = (int)OL_MIN(ATTENTION_SCRATCH_TARGET / row_bytes, ATTENTION_ROWS_MAX);
+		const int tile = OL_MAX(fit, 1);
+		const int last = (run->count - 1) / tile * tile;
+		for (int row = last; row >= 0; row -= tile) {
+			const int rows = OL_MIN(tile, run->count - row);
+			const size_t floats = e->kernels->attention_scratch(&a, run->pos0 + row, rows);
+			scratch = OL_MAX(scratch, floats * sizeof(float));
+			for (int h = 0; h < c->kv_heads; h++)
+				if (!add_task(e, (struct ol_attention_task){r, row, rows, h}))
+					return false;
+		}
+	}
+	scratch = (scratch + 4095) / 4096 * 4096 * threads;
+	if (scratch > e->attention_scratch_bytes) {
+		ol_block_free(e->attention_scratch, e->attention_scratch_bytes);
+		e->attention_scratch = ol_block_alloc(scratch);
+		e->attention_scratch_bytes = e->attention_scratch ? scratch : 0;
+	}
+	return e->attention_scratch != NULL;
+}
+
+/* --- the whole --------------------------------------------------------------------------------------- */
+
+static void layer(struct ol_engine *e, int index)
+{
+	const struct ol_layer_weights *w = &e->weights->layers[index];
+	struct phase p = {.e = e, .w = w, .layer = index};
+
+	over_rows(e, &p, enter_attention_piece);
+	p.matrix_count = 3;
+	memcpy(p.matrices, (const struct ol_matrix *[]){&w->q, &w->k, &w->v}, sizeof p.matrices);
+	memcpy(p.outputs, (float *[]){e->q, e->k, e->v}, sizeof p.outputs);
+	matmul(e, &p, e->row_count);
+
+	over_rows(e, &p, keep_piece);
+	ol_pool_for(e->threads, e->task_count, attention_piece, &p);
+	p.input = e->o;
+	p.type = w->o.type;
+	p.width = w->o.cols;
+	over_rows(e, &p, prepare_piece);
+	matmul_one(e, &p, &w->o, e->y);
+
+	over_rows(e, &p, enter_ffn_piece);
+	p.matrix_count = 2;
+	memcpy(p.matrices, (const struct ol_matrix *[]){&w->gate, &w->up, NULL}, sizeof p.matrices);
+	memcpy(p.outputs, (float *[]){e->gate, e->up, NULL}, sizeof p.outputs);
+	matmul(e, &p, e->row_count);
+
+	over_rows(e, &p, gate_piece);
+	matmul_one(e, &p, &w->down, e->y);
+}
+
+enum ol_status ol_forward(struct ol_engine *e, struct ol_error *err)
+{
+	const int layers = e->config->layers;
+	if (!plan_attention(e))
+		return ol_fail(err, OL_ERR_FULL, "out of memory for the attention scores of %d rows",
+			       e->row_count);
+	struct phase p = {.e = e};
+	over_rows(e, &p, embed_piece);
+	for (int i = 0; i < layers; i++)
+		layer(e, i);
+	p.w = &e->weights->layers[layers - 1];
+	over_rows(e, &p, leave_piece);
+	return OL_OK;
+}
+
+static void gather_rows(struct ol_engine *e, float *out, const int32_t *rows, int count)
+{
+	const size_t hidden = (size_t)e->config->hidden;
+	for (int i = 0; i < count; i++)
+		memcpy(out + (size_t)i * hidden, e->y + (size_t)rows[i] * hidden, hidden * sizeof *out);
+}
+
+void ol_forward_head(struct ol_engine *e, float *const *out, const int32_t *rows, int count)
+{
+	const struct ol_matrix *head = &e->weights->head;
+	const size_t vocab = (size_t)head->rows;
+	struct phase p = {.e = e, .matrices = {head}, .matrix_count = 1};
+	bool contiguous = true;
+	for (int i = 1; i < count; i++)
+		contiguous = contiguous && out[i] == out[0] + (size_t)i * vocab;
+	p.outputs[0] = contiguous ? out[0] : e->logits;
+
+	gather_rows(e, e->x, rows, count); /* the residual stream is not needed any more */
+	e->kernels->act_prepare(e->act, head->type, e->x, (size_t)head->cols, count, head->cols, 0, count);
+	matmul(e, &p, count);
+	for (int i = 0; i < count; i++) {
+		if (!contiguous)
+			memcpy(out[i], e->logits + (size_t)i * vocab, vocab * sizeof(float));
+		if (e->config->logit_softcap > 0.0f)
+			e->kernels->softcap(out[i], e->config->logit_softcap, (int)vocab);
+	}
+}
