@@ -1,0 +1,48 @@
+#include "crypto/sha256.h"
+
+#include <openssl/evp.h>
+
+bool ol_sha256_init(struct ol_sha256 *hash)
+{
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	if (context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
+		EVP_MD_CTX_free(context);
+		context = NULL;
+	}
+	hash->context = context;
+	return context != NULL;
+}
+
+void ol_sha256_update(struct ol_sha256 *hash, const void *bytes, size_t size)
+{
+	if (size > 0)
+		OL_ASSERT(EVP_DigestUpdate(hash->context, bytes, size) == 1);
+}
+
+void ol_sha256_final(struct ol_sha256 *hash, uint8_t out[OL_SHA256_BYTES])
+{
+	OL_ASSERT(EVP_DigestFinal_ex(hash->context, out, NULL) == 1);
+	ol_sha256_release(hash);
+}
+
+void ol_sha256_release(struct ol_sha256 *hash)
+{
+	EVP_MD_CTX_free(hash->context);
+	hash->context = NULL;
+}
+
+void ol_sha256(uint8_t out[OL_SHA256_BYTES], const void *bytes, size_t size)
+{
+	static const uint8_t nothing;
+	OL_ASSERT(EVP_Digest(size ? bytes : &nothing, size, out, NULL, EVP_sha256(), NULL) == 1);
+}
+
+void ol_hex(char *text_out, const uint8_t *bytes, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < size; i++) {
+		text_out[2 * i] = digits[bytes[i] >> 4];
+		text_out[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	text_out[2 * size] = '\0';
+}
