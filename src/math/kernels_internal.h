@@ -37,6 +37,16 @@
 	void ol_exp_array_##isa(float *y, const float *x, int n);                                    \
 	void ol_tanh_array_##isa(float *y, const float *x, int n)
 
+/* Rows that the integer kernels of an instruction set keep side by side: row0 of
+ * ol_act_prepare_int_* is a multiple of this. A table's act_tile is a common multiple of its
+ * types' tiles. */
+enum {
+	OL_ACT_TILE_INT_SCALAR = 1,
+	OL_ACT_TILE_INT_AVX2 = 4,
+	OL_ACT_TILE_INT_AVX512 = 6,
+	OL_ACT_TILE_INT_NEON = 4
+};
+
 OL_DECLARE_KERNELS(scalar);
 OL_DECLARE_KERNELS(avx2);
 OL_DECLARE_KERNELS(avx512);

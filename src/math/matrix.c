@@ -1,0 +1,541 @@
+/* math/matrix.c, floor 1: canonical rows, panels, and the way between them.
+ *
+ * Everything here is plain C with one defined order of operations: quantising is part of the
+ * arithmetic contract (docs/ARITHMETIC.md, "Canonical tensors" and "Quantisation"). */
+#include "math/matrix.h"
+
+#include <string.h>
+
+enum {
+	Q8_BLOCK_BYTES = 34, /* f16 scale, 32 codes   */
+	Q4_BLOCK_BYTES = 18, /* f16 scale, 16 nibbles */
+	SCALES_BYTES = 2 * OL_PANEL,
+	Q8_PANEL_BYTES = SCALES_BYTES + OL_BLOCK * OL_PANEL,
+	Q4_PANEL_BYTES = SCALES_BYTES + OL_BLOCK / 2 * OL_PANEL,
+	NIBBLES = OL_BLOCK / 2
+};
+
+const int8_t ol_nf4_levels[16] = {-127, -88, -67, -50, -36, -23, -12, 0,
+				  10,   20,  31,  43,  56,  71,  92,  127};
+
+static const char *const type_names[OL_WEIGHT_TYPES] = {"f32", "bf16", "q8", "q4", "nf4"};
+
+const char *ol_weight_type_name(enum ol_weight_type type)
+{
+	OL_ASSERT((unsigned)type < OL_WEIGHT_TYPES);
+	return type_names[type];
+}
+
+bool ol_weight_type_parse(enum ol_weight_type *type_out, const char *name)
+{
+	for (int i = 0; i < OL_WEIGHT_TYPES; i++) {
+		if (strcmp(name, type_names[i]) == 0) {
+			*type_out = (enum ol_weight_type)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* --- Sizes ---------------------------------------------------------------------------------- */
+
+static int block_count(int cols)
+{
+	return cols / OL_BLOCK + (cols % OL_BLOCK != 0);
+}
+
+int ol_panel_count(int rows)
+{
+	return rows / OL_PANEL + (rows % OL_PANEL != 0);
+}
+
+size_t ol_canonical_row_bytes(enum ol_weight_type type, int cols)
+{
+	OL_ASSERT(cols >= 0);
+	switch (type) {
+	case OL_WEIGHT_F32:
+		return (size_t)cols * 4;
+	case OL_WEIGHT_BF16:
+		return (size_t)cols * 2;
+	case OL_WEIGHT_Q8:
+		return (size_t)block_count(cols) * Q8_BLOCK_BYTES;
+	case OL_WEIGHT_Q4:
+	case OL_WEIGHT_NF4:
+		return (size_t)block_count(cols) * Q4_BLOCK_BYTES;
+	}
+	OL_UNREACHABLE();
+}
+
+static size_t panel_bytes(enum ol_weight_type type, int cols)
+{
+	switch (type) {
+	case OL_WEIGHT_F32:
+		return (size_t)cols * OL_PANEL * 4;
+	case OL_WEIGHT_BF16:
+		return ((size_t)cols + 1) / 2 * OL_PANEL * 4;
+	case OL_WEIGHT_Q8:
+		return (size_t)block_count(cols) * Q8_PANEL_BYTES;
+	case OL_WEIGHT_Q4:
+	case OL_WEIGHT_NF4:
+		return (size_t)block_count(cols) * Q4_PANEL_BYTES;
+	}
+	OL_UNREACHABLE();
+}
+
+size_t ol_panels_bytes(enum ol_weight_type type, int rows, int cols)
+{
+	OL_ASSERT(rows >= 0 && cols >= 0);
+	return (size_t)ol_panel_count(rows) * panel_bytes(type, cols);
+}
+
+/* --- 16-bit floats -------------------------------------------------------------------------- */
+
+static uint32_t float_bits(float x)
+{
+	uint32_t bits;
+	memcpy(&bits, &x, sizeof bits);
+	return bits;
+}
+
+static float bits_float(uint32_t bits)
+{
+	float x;
+	memcpy(&x, &bits, sizeof x);
+	return x;
+}
+
+uint16_t ol_f32_to_bf16(float x)
+{
+	const uint32_t bits = float_bits(x);
+	if ((bits & 0x7fffffff) > 0x7f800000) /* a NaN stays one: quiet, payload cut */
+		return (uint16_t)(bits >> 16 | 0x40);
+	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+float ol_bf16_to_f32(uint16_t h)
+{
+	return bits_float((uint32_t)h << 16);
+}
+
+uint16_t ol_f32_to_f16(float x)
+{
+	const uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffff;
+	const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+
+	if (magnitude > 0x7f800000)
+		return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+	if (magnitude >= 0x477ff000) /* 65520 and above round to infinity */
+		return sign | 0x7c00;
+	if (magnitude < 0x38800000) {
+		/* Below 2^-14: in units of 2^-24 the value is below 1024, so adding 2^23 rounds it to
+		 * an integer, ties to even, and leaves that integer in the low bits. */
+		const float shifted = bits_float(magnitude) * 0x1p24f + 0x1p23f;
+		return (uint16_t)(sign | (float_bits(shifted) - 0x4b000000));
+	}
+	const uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
+	return (uint16_t)(sign | ((rounded - 0x38000000) >> 13));
+}
+
+float ol_f16_to_f32(uint16_t h)
+{
+	const uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = h & 0x7fff;
+
+	if (magnitude >= 0x7c00) /* infinity; a NaN comes out quiet, as from the hardware */
+		return bits_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13 |
+				  (magnitude > 0x7c00 ? 0x400000 : 0));
+	if (magnitude < 0x400) /* subnormal: an exact product */
+		return bits_float(sign | float_bits((float)magnitude * 0x1p-24f));
+	return bits_float(sign | (magnitude + 0x1c000) << 13);
+}
+
+static void store16(uint8_t *p, uint16_t h)
+{
+	p[0] = (uint8_t)h;
+	p[1] = (uint8_t)(h >> 8);
+}
+
+static uint16_t load16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] | p[1] << 8);
+}
+
+/* --- Quantisation --------------------------------------------------------------------------- */
+
+/* Round to nearest, ties to even, for |x| < 2^22. */
+static float round_even(float x)
+{
+	return (x + 12582912.0f) - 12582912.0f;
+}
+
+static float clamp(float x, float low, float high)
+{
+	x = x < low ? low : x;
+	return x > high ? high : x;
+}
+
+static bool all_finite(const float *x, int n)
+{
+	uint32_t largest = 0;
+	for (int i = 0; i < n; i++) {
+		const uint32_t magnitude = float_bits(x[i]) & 0x7fffffff;
+		largest = OL_MAX(largest, magnitude);
+	}
+	return largest < 0x7f800000;
+}
+
+static float largest_magnitude(const float x[OL_BLOCK])
+{
+	float m = 0;
+	for (int i = 0; i < OL_BLOCK; i++) {
+		const float a = x[i] < 0 ? -x[i] : x[i];
+		m = a > m ? a : m;
+	}
+	return m;
+}
+
+/* The scale m/127 of q8 and nf4 as f16. False if it would be infinite. */
+static bool scale_of(uint16_t *scale_out, const float x[OL_BLOCK])
+{
+	*scale_out = ol_f32_to_f16(largest_magnitude(x) / 127.0f);
+	return *scale_out < 0x7c00;
+}
+
+static bool quantize_q8(uint8_t *block, const float x[OL_BLOCK])
+{
+	uint16_t scale;
+	if (!scale_of(&scale, x))
+		return false;
+	store16(block, scale);
+	const float d = ol_f16_to_f32(scale);
+	for (int i = 0; i < OL_BLOCK; i++) {
+		/* The quotient is below 2^8: m/127 and its f16 differ by less than a factor of two. */
+		const float q = d == 0 ? 0 : clamp(round_even(x[i] / d), -127, 127);
+		block[2 + i] = (uint8_t)(int8_t)q;
+	}
+	return true;
+}
+
+static bool quantize_nf4(uint8_t *block, const float x[OL_BLOCK])
+{
+	uint16_t scale;
+	uint8_t code[OL_BLOCK];
+	if (!scale_of(&scale, x))
+		return false;
+	store16(block, scale);
+	const float d = ol_f16_to_f32(scale);
+	for (int i = 0; i < OL_BLOCK; i++) {
+		const float v = d == 0 ? 0 : x[i] / d;
+		code[i] = 0;
+		/* The middle between two levels is exact; on it, the lower level is taken. */
+		for (int j = 0; j + 1 < 16; j++)
+			code[i] += v > 0.5f * (float)(ol_nf4_levels[j] + ol_nf4_levels[j + 1]);
+	}
+	for (int i = 0; i < NIBBLES; i++)
+		block[2 + i] = (uint8_t)(code[i] | code[i + NIBBLES] << 4);
+	return true;
+}
+
+/* Sums of a block are taken in 8 lanes (element i in lane i mod 8, ascending), then folded
+ * 8 -> 4 -> 2 -> 1: lane j += lane j + half. */
+enum { LANES = 8 };
+
+static float fold(float lanes[LANES])
+{
+	for (int half = LANES / 2; half > 0; half /= 2)
+		for (int j = 0; j < half; j++)
+			lanes[j] += lanes[j + half];
+	return lanes[0];
+}
+
+/* q[i] = the q4 level of x[i] * inverse. */
+static void levels_q4(float q[OL_BLOCK], const float x[OL_BLOCK], float inverse)
+{
+	for (int i = 0; i < OL_BLOCK; i++) {
+		/* Clamped before rounding: an inverse of a tiny scale must not leave round_even's range. */
+		const float v = clamp(x[i] * inverse, -8, 7);
+		q[i] = round_even(v);
+	}
+}
+
+static float squared_error(const float q[OL_BLOCK], const float x[OL_BLOCK], float d)
+{
+	float lanes[LANES] = {0};
+	for (int i = 0; i < OL_BLOCK; i += LANES) {
+		for (int j = 0; j < LANES; j++) {
+			const float e = x[i + j] - q[i + j] * d;
+			lanes[j] += e * e;
+		}
+	}
+	return fold(lanes);
+}
+
+/* The scale that fits levels q to x best: sum(x q) / sum(q q); 0 if all levels are 0. */
+static float least_squares(const float q[OL_BLOCK], const float x[OL_BLOCK])
+{
+	float xq[LANES] = {0}, qq[LANES] = {0};
+	for (int i = 0; i < OL_BLOCK; i += LANES) {
+		for (int j = 0; j < LANES; j++) {
+			xq[j] += x[i + j] * q[i + j];
+			qq[j] += q[i + j] * q[i + j];
+		}
+	}
+	const float below = fold(qq);
+	return below == 0 ? 0 : fold(xq) / below;
+}
+
+/* Candidate scales put the largest element on level -(6.5 + step/4), step = 0..8, or on its
+ * mirror image, so that either end of the lopsided range -8..7 may carry it; each is refined once
+ * by least squares. The first candidate with the smallest squared error wins. */
+static bool quantize_q4(uint8_t *block, const float x[OL_BLOCK])
+{
+	const float m = largest_magnitude(x);
+	/* Unit size: no square over- or underflows. A power of two, so nothing is rounded. */
+	float unit = 1, inverse_unit = 1, u[OL_BLOCK], q[OL_BLOCK], best_q[OL_BLOCK] = {0};
+	float best_error = 0;
+	uint16_t best = 0;
+
+	if (m / 7.0f >= 65504.0f)
+		return false;
+	if (m >= 0x1p-40f) {
+		const uint32_t exponent = float_bits(m) >> 23;
+		unit = bits_float(exponent << 23);
+		inverse_unit = bits_float((254 - exponent) << 23);
+		for (int i = 0; i < OL_BLOCK; i++)
+			u[i] = x[i] * inverse_unit;
+		best_error = squared_error(best_q, u, 0);
+	}
+	for (int candidate = 0; m >= 0x1p-40f && candidate < 18; candidate++) {
+		const float level = 6.5f + 0.25f * (float)(candidate / 2);
+		levels_q4(q, u, (candidate % 2 ? level : -level) / (m * inverse_unit));
+		const uint16_t scale = ol_f32_to_f16(least_squares(q, u) * unit);
+		const float d = ol_f16_to_f32(scale) * inverse_unit;
+		if (d == 0 || (scale & 0x7fff) >= 0x7c00)
+			continue;
+		levels_q4(q, u, 1.0f / d);
+		const float error = squared_error(q, u, d);
+		if (error < best_error) {
+			best_error = error;
+			best = scale;
+			memcpy(best_q, q, sizeof q);
+		}
+	}
+	store16(block, best);
+	for (int i = 0; i < NIBBLES; i++)
+		block[2 + i] = (uint8_t)((int)best_q[i] + 8) |
+			       (uint8_t)(((int)best_q[i + NIBBLES] + 8) << 4);
+	return true;
+}
+
+static bool quantize_blocks(uint8_t *row, enum ol_weight_type type, const float *x, int cols)
+{
+	for (int k = 0; k < cols; k += OL_BLOCK) {
+		float block[OL_BLOCK] = {0};
+		memcpy(block, x + k, (size_t)OL_MIN(OL_BLOCK, cols - k) * sizeof *x);
+		bool fits = false;
+		if (type == OL_WEIGHT_Q8)
+			fits = quantize_q8(row, block);
+		else if (type == OL_WEIGHT_Q4)
+			fits = quantize_q4(row, block);
+		else
+			fits = quantize_nf4(row, block);
+		if (!fits)
+			return false;
+		row += type == OL_WEIGHT_Q8 ? Q8_BLOCK_BYTES : Q4_BLOCK_BYTES;
+	}
+	return true;
+}
+
+bool ol_quantize_row(void *row, enum ol_weight_type type, const float *x, int cols)
+{
+	uint8_t *out = row;
+	if (!all_finite(x, cols))
+		return false;
+	switch (type) {
+	case OL_WEIGHT_F32:
+		memcpy(out, x, (size_t)cols * sizeof *x);
+		return true;
+	case OL_WEIGHT_BF16:
+		for (int k = 0; k < cols; k++) {
+			const uint16_t h = ol_f32_to_bf16(x[k]);
+			if ((h & 0x7fff) >= 0x7f80)
+				return false;
+			store16(out + 2 * (size_t)k, h);
+		}
+		return true;
+	case OL_WEIGHT_Q8:
+	case OL_WEIGHT_Q4:
+	case OL_WEIGHT_NF4:
+		return quantize_blocks(out, type, x, cols);
+	}
+	OL_UNREACHABLE();
+}
+
+/* Element i of a q4 or nf4 block whose nibbles lie `step` groups of four bytes apart. */
+static int nibble_code(enum ol_weight_type type, unsigned byte, bool high)
+{
+	const unsigned nibble = high ? byte >> 4 : byte & 15;
+	return type == OL_WEIGHT_Q4 ? (int)nibble - 8 : ol_nf4_levels[nibble];
+}
+
+void ol_dequantize_row(float *x, enum ol_weight_type type, const void *row, int cols)
+{
+	const uint8_t *in = row;
+	switch (type) {
+	case OL_WEIGHT_F32:
+		memcpy(x, in, (size_t)cols * sizeof *x);
+		return;
+	case OL_WEIGHT_BF16:
+		for (int k = 0; k < cols; k++)
+			x[k] = ol_bf16_to_f32(load16(in + 2 * (size_t)k));
+		return;
+	case OL_WEIGHT_Q8:
+		for (int k = 0; k < cols; k++) {
+			const uint8_t *block = in + (size_t)(k / OL_BLOCK) * Q8_BLOCK_BYTES;
+			x[k] = (float)(int8_t)block[2 + k % OL_BLOCK] * ol_f16_to_f32(load16(block));
+		}
+		return;
+	case OL_WEIGHT_Q4:
+	case OL_WEIGHT_NF4:
+		for (int k = 0; k < cols; k++) {
+			const uint8_t *block = in + (size_t)(k / OL_BLOCK) * Q4_BLOCK_BYTES;
+			const int code = nibble_code(type, block[2 + k % NIBBLES],
+						     k % OL_BLOCK >= NIBBLES);
+			x[k] = (float)code * ol_f16_to_f32(load16(block));
+		}
+		return;
+	}
+	OL_UNREACHABLE();
+}
+
+/* --- Panels --------------------------------------------------------------------------------- */
+
+void ol_panels_clear(void *panels, enum ol_weight_type type, int rows, int cols)
+{
+	uint8_t *p = panels;
+	const size_t bytes = ol_panels_bytes(type, rows, cols);
+	memset(p, 0, bytes);
+	if (type == OL_WEIGHT_F32 || type == OL_WEIGHT_BF16)
+		return;
+	const size_t step = type == OL_WEIGHT_Q8 ? Q8_PANEL_BYTES : Q4_PANEL_BYTES;
+	const int zero = type == OL_WEIGHT_Q8	? 128
+			 : type == OL_WEIGHT_Q4 ? 0x88
+						: OL_NF4_ZERO * 0x11;
+	for (size_t at = 0; at < bytes; at += step)
+		memset(p + at + SCALES_BYTES, zero, step - SCALES_BYTES);
+}
+
+/* The address of lane 0 of the panel that holds a row. */
+static size_t panel_offset(enum ol_weight_type type, int cols, int row)
+{
+	return (size_t)(row / OL_PANEL) * panel_bytes(type, cols);
+}
+
+static void pack_row(uint8_t *panel, enum ol_weight_type type, int cols, const uint8_t *row,
+		     int lane)
+{
+	if (type == OL_WEIGHT_F32) {
+		for (size_t k = 0; k < (size_t)cols; k++)
+			memcpy(panel + (k * OL_PANEL + (size_t)lane) * 4, row + k * 4, 4);
+		return;
+	}
+	if (type == OL_WEIGHT_BF16) {
+		for (size_t k = 0; k < (size_t)cols; k++)
+			memcpy(panel + ((k / 2 * OL_PANEL + (size_t)lane) * 2 + k % 2) * 2,
+			       row + k * 2, 2);
+		return;
+	}
+	const uint32_t flip = type == OL_WEIGHT_Q8 ? 0x80808080 : 0;
+	const int groups = type == OL_WEIGHT_Q8 ? OL_BLOCK / 4 : NIBBLES / 4;
+	for (int b = 0; b < block_count(cols); b++) {
+		memcpy(panel + 2 * lane, row, 2);
+		for (int g = 0; g < groups; g++) {
+			uint32_t codes;
+			memcpy(&codes, row + 2 + 4 * g, 4);
+			codes ^= flip;
+			memcpy(panel + SCALES_BYTES + (g * OL_PANEL + lane) * 4, &codes, 4);
+		}
+		row += 2 + 4 * groups;
+		panel += SCALES_BYTES + 4 * OL_PANEL * groups;
+	}
+}
+
+static void unpack_row(uint8_t *row, enum ol_weight_type type, int cols, const uint8_t *panel,
+		       int lane)
+{
+	if (type == OL_WEIGHT_F32) {
+		for (size_t k = 0; k < (size_t)cols; k++)
+			memcpy(row + k * 4, panel + (k * OL_PANEL + (size_t)lane) * 4, 4);
+		return;
+	}
+	if (type == OL_WEIGHT_BF16) {
+		for (size_t k = 0; k < (size_t)cols; k++)
+			memcpy(row + k * 2,
+			       panel + ((k / 2 * OL_PANEL + (size_t)lane) * 2 + k % 2) * 2, 2);
+		return;
+	}
+	const uint32_t flip = type == OL_WEIGHT_Q8 ? 0x80808080 : 0;
+	const int groups = type == OL_WEIGHT_Q8 ? OL_BLOCK / 4 : NIBBLES / 4;
+	for (int b = 0; b < block_count(cols); b++) {
+		memcpy(row, panel + 2 * lane, 2);
+		for (int g = 0; g < groups; g++) {
+			uint32_t codes;
+			memcpy(&codes, panel + SCALES_BYTES + (g * OL_PANEL + lane) * 4, 4);
+			codes ^= flip;
+			memcpy(row + 2 + 4 * g, &codes, 4);
+		}
+		row += 2 + 4 * groups;
+		panel += SCALES_BYTES + 4 * OL_PANEL * groups;
+	}
+}
+
+void ol_pack_rows(void *panels, enum ol_weight_type type, int rows, int cols, const void *canonical,
+		  int row0, int count)
+{
+	OL_ASSERT(row0 >= 0 && count >= 0 && count <= rows - row0);
+	const uint8_t *row = canonical;
+	for (int o = row0; o < row0 + count; o++) {
+		pack_row((uint8_t *)panels + panel_offset(type, cols, o), type, cols, row,
+			 o % OL_PANEL);
+		row += ol_canonical_row_bytes(type, cols);
+	}
+}
+
+void ol_unpack_rows(void *canonical, const struct ol_matrix *w, int row0, int count)
+{
+	OL_ASSERT(row0 >= 0 && count >= 0 && count <= w->rows - row0);
+	uint8_t *row = canonical;
+	for (int o = row0; o < row0 + count; o++) {
+		unpack_row(row, w->type, w->cols,
+			   (const uint8_t *)w->panels + panel_offset(w->type, w->cols, o),
+			   o % OL_PANEL);
+		row += ol_canonical_row_bytes(w->type, w->cols);
+	}
+}
+
+void ol_matrix_row(float *x, const struct ol_matrix *w, int row)
+{
+	OL_ASSERT(row >= 0 && row < w->rows);
+	const uint8_t *panel =
+		(const uint8_t *)w->panels + panel_offset(w->type, w->cols, row);
+	const int lane = row % OL_PANEL, groups = w->type == OL_WEIGHT_Q8 ? 8 : 4;
+
+	if (w->type == OL_WEIGHT_F32) {
+		unpack_row((uint8_t *)x, w->type, w->cols, panel, lane);
+		return;
+	}
+	for (int k = 0; k < w->cols; k++) {
+		if (w->type == OL_WEIGHT_BF16) {
+			const size_t at = ((size_t)(k / 2 * OL_PANEL + lane) * 2 + (size_t)(k % 2)) * 2;
+			x[k] = ol_bf16_to_f32(load16(panel + at));
+			continue;
+		}
+		const int i = k % OL_BLOCK % (4 * groups);
+		const uint8_t *block = panel + (size_t)(k / OL_BLOCK) *
+						       (size_t)(SCALES_BYTES + 4 * OL_PANEL * groups);
+		const uint8_t byte = block[SCALES_BYTES + (i / 4 * OL_PANEL + lane) * 4 + i % 4];
+		const int code = w->type == OL_WEIGHT_Q8
+					 ? byte - 128
+					 : nibble_code(w->type, byte, k % OL_BLOCK >= NIBBLES);
+		x[k] = (float)code * ol_f16_to_f32(load16(block + 2 * lane));
+	}
+}
