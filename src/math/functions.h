@@ -9,11 +9,11 @@
 #include "base/base.h"
 
 /* f32, within 2 ulp of the true value on the stated range. */
-float ol_expf(float x);  /* x < -87.3365 -> +0; x > 88.3762 is taken as 88.3762 */
-float ol_logf(float x);  /* x > 0, subnormals included; ol_logf(0) = -infinity    */
+float ol_expf(float x); /* x < -87.3365 -> +0; x > 88.3762 is taken as 88.3762 */
+float ol_logf(float x); /* x > 0, subnormals included; ol_logf(0) = -infinity    */
 float ol_tanhf(float x);
-float ol_siluf(float x);       /* x / (1 + exp(-x)) */
-float ol_gelu_tanhf(float x);  /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+float ol_siluf(float x);      /* x / (1 + exp(-x)) */
+float ol_gelu_tanhf(float x); /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
 
 /* f64, within 2 ulp; used for RoPE and sampling, never in an inner loop. */
 double ol_exp(double x);
