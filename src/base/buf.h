@@ -7,11 +7,11 @@
 #include "base/base.h"
 
 struct ol_buf {
-	char *data;   /* NUL-terminated whenever data is not NULL */
-	size_t size;  /* without the NUL                          */
-	size_t room;  /* allocated                                */
-	size_t max;   /* limit on size                            */
-	bool failed;  /* an append was dropped: out of memory, or over max */
+	char *data;  /* NUL-terminated whenever data is not NULL */
+	size_t size; /* without the NUL                          */
+	size_t room; /* allocated                                */
+	size_t max;  /* limit on size                            */
+	bool failed; /* an append was dropped: out of memory, or over max */
 };
 
 void ol_buf_init(struct ol_buf *buf, size_t max);

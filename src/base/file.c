@@ -31,8 +31,9 @@ static enum ol_status fail_errno(struct ol_error *err, const char *verb, const c
 	else if (code == ENOSPC || code == EDQUOT || code == ENOMEM)
 		status = OL_ERR_FULL;
 	return ol_fail(err, status, "cannot %s %s: %s%s", verb, path, strerror(code),
-		       code == ENOSPC ? " (free some space and run it again; nothing was left behind)"
-				      : "");
+		       code == ENOSPC
+			       ? " (free some space and run it again; nothing was left behind)"
+			       : "");
 }
 
 enum ol_status ol_map_open(struct ol_map *map, const char *path, struct ol_error *err)

@@ -12,7 +12,8 @@ struct ol_map {
 	size_t size;
 };
 
-OL_MUST_CHECK enum ol_status ol_map_open(struct ol_map *map, const char *path, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_map_open(struct ol_map *map, const char *path,
+					 struct ol_error *err);
 void ol_map_close(struct ol_map *map);
 
 /* A file that appears under its name only when ol_writer_commit has made it durable (temporary
@@ -22,8 +23,8 @@ struct ol_writer;
 
 OL_MUST_CHECK enum ol_status ol_writer_open(struct ol_writer **writer_out, const char *path,
 					    struct ol_error *err);
-OL_MUST_CHECK enum ol_status ol_writer_append(struct ol_writer *writer, const void *bytes, size_t size,
-					      struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_writer_append(struct ol_writer *writer, const void *bytes,
+					      size_t size, struct ol_error *err);
 /* Bytes written so far: the offset of the next append. */
 uint64_t ol_writer_offset(const struct ol_writer *writer);
 /* Overwrites earlier bytes (headers whose numbers are known last). */

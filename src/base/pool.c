@@ -105,7 +105,8 @@ enum ol_status ol_pool_open(struct ol_pool **pool_out, int threads)
 		struct worker_start *start = malloc(sizeof *start);
 		if (start)
 			*start = (struct worker_start){pool, pool->threads};
-		ok = start && pthread_create(&pool->handles[pool->threads], NULL, worker_main, start) == 0;
+		ok = start &&
+		     pthread_create(&pool->handles[pool->threads], NULL, worker_main, start) == 0;
 		if (ok)
 			pool->threads++;
 		else

@@ -2,8 +2,8 @@
  *
  * ol_pool_for cuts [0, count) into single indices and lets the calling thread and the workers claim
  * them; it returns when all are done. Which thread runs which index is not defined, and by the
- * arithmetic contract it cannot matter. Between loops the workers spin for a short while, then sleep:
- * a token passes through hundreds of such loops. One loop at a time per pool. */
+ * arithmetic contract it cannot matter. Between loops the workers spin for a short while, then
+ * sleep: a token passes through hundreds of such loops. One loop at a time per pool. */
 #ifndef OL_BASE_POOL_H
 #define OL_BASE_POOL_H
 

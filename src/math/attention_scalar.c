@@ -69,8 +69,8 @@ static void attend(float *out, const float *q, const struct ol_attention *a,
 		float o = 0.0f;
 		for (int j = first; j <= t; j++) {
 			const void *v = (const char *)pages[j / LANES] + v_offset;
-			o = fmaf(score[j],
-				 page_value(v, a->kv_type, (size_t)(j % LANES * d + i)), o);
+			o = fmaf(score[j], page_value(v, a->kv_type, (size_t)(j % LANES * d + i)),
+				 o);
 		}
 		out[i] = o / lane[0];
 	}

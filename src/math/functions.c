@@ -125,11 +125,18 @@ float ol_gelu_tanhf(float x)
 double ol_exp(double x)
 {
 	/* 1/2!, 1/3!, ..., 1/13!, each rounded to f64. */
-	static const double c[12] = {
-		0x1p-1, 0x1.5555555555555p-3, 0x1.5555555555555p-5, 0x1.1111111111111p-7,
-		0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-13, 0x1.a01a01a01a01ap-16,
-		0x1.71de3a556c734p-19, 0x1.27e4fb7789f5cp-22, 0x1.ae64567f544e4p-26,
-		0x1.1eed8eff8d898p-29, 0x1.6124613a86d09p-33};
+	static const double c[12] = {0x1p-1,
+				     0x1.5555555555555p-3,
+				     0x1.5555555555555p-5,
+				     0x1.1111111111111p-7,
+				     0x1.6c16c16c16c17p-10,
+				     0x1.a01a01a01a01ap-13,
+				     0x1.a01a01a01a01ap-16,
+				     0x1.71de3a556c734p-19,
+				     0x1.27e4fb7789f5cp-22,
+				     0x1.ae64567f544e4p-26,
+				     0x1.1eed8eff8d898p-29,
+				     0x1.6124613a86d09p-33};
 
 	if (x < -708.0)
 		return 0.0;
@@ -181,14 +188,14 @@ double ol_log(double x)
 void ol_sincos(double *sin_out, double *cos_out, double x)
 {
 	/* -1/3!, 1/5!, ..., 1/17!  and  1/4!, -1/6!, ..., 1/16!, each rounded to f64. */
-	static const double s[8] = {
-		-0x1.5555555555555p-3, 0x1.1111111111111p-7, -0x1.a01a01a01a01ap-13,
-		0x1.71de3a556c734p-19, -0x1.ae64567f544e4p-26, 0x1.6124613a86d09p-33,
-		-0x1.ae7f3e733b81fp-41, 0x1.952c77030ad4ap-49};
-	static const double c[7] = {
-		0x1.5555555555555p-5, -0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-16,
-		-0x1.27e4fb7789f5cp-22, 0x1.1eed8eff8d898p-29, -0x1.93974a8c07c9dp-37,
-		0x1.ae7f3e733b81fp-45};
+	static const double s[8] = {-0x1.5555555555555p-3,  0x1.1111111111111p-7,
+				    -0x1.a01a01a01a01ap-13, 0x1.71de3a556c734p-19,
+				    -0x1.ae64567f544e4p-26, 0x1.6124613a86d09p-33,
+				    -0x1.ae7f3e733b81fp-41, 0x1.952c77030ad4ap-49};
+	static const double c[7] = {0x1.5555555555555p-5,  -0x1.6c16c16c16c17p-10,
+				    0x1.a01a01a01a01ap-16, -0x1.27e4fb7789f5cp-22,
+				    0x1.1eed8eff8d898p-29, -0x1.93974a8c07c9dp-37,
+				    0x1.ae7f3e733b81fp-45};
 
 	/* x - n pi/2 as an unevaluated sum high + low; pi/2 in three parts of 53 bits. */
 	const double shifted = fma(x, 0x1.45f306dc9c883p-1, 0x1.8p+52);

@@ -15,7 +15,7 @@ float ol_tanhf(float x); /* 1.5 ulp                                             
 /* x / (1 + exp(-x)): 3 ulp; below -87.3365 it is -0. */
 float ol_siluf(float x);
 /* 0.5 x (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3): 16 ulp from -3 up,
- * 64 ulp down to -9, where the value is below 1e-30. */
+ * 160 ulp down to -9, where the value is about 1e-28. */
 float ol_gelu_tanhf(float x);
 
 /* f64, within 2 ulp; used for RoPE and sampling, never in an inner loop. */

@@ -9,72 +9,69 @@
 enum { ACT_TILE = 48 };
 
 /* The three families of weight types keep their activations differently. */
-#define DEFINE_BY_TYPE(isa)                                                                          \
-	static size_t act_bytes_##isa(enum ol_weight_type type, int M, int K)                        \
-	{                                                                                            \
-		switch (type) {                                                                      \
-		case OL_WEIGHT_F32:                                                                  \
-			return ol_act_bytes_f32_##isa(M, K);                                         \
-		case OL_WEIGHT_BF16:                                                                 \
-			return ol_act_bytes_bf16_##isa(M, K);                                        \
-		case OL_WEIGHT_Q8:                                                                   \
-		case OL_WEIGHT_Q4:                                                                   \
-		case OL_WEIGHT_NF4:                                                                  \
-			return ol_act_bytes_int_##isa(M, K);                                         \
-		}                                                                                    \
-		OL_UNREACHABLE();                                                                    \
-	}                                                                                            \
-                                                                                                     \
-	static void act_prepare_##isa(void *act, enum ol_weight_type type, const float *x,           \
-				      size_t x_stride, int M, int K, int row0, int row1)             \
-	{                                                                                            \
-		OL_ASSERT(row0 % ACT_TILE == 0 && (row1 % ACT_TILE == 0 || row1 == M));              \
-		switch (type) {                                                                      \
-		case OL_WEIGHT_F32:                                                                  \
-			ol_act_prepare_f32_##isa(act, x, x_stride, M, K, row0, row1);                \
-			return;                                                                      \
-		case OL_WEIGHT_BF16:                                                                 \
-			ol_act_prepare_bf16_##isa(act, x, x_stride, M, K, row0, row1);               \
-			return;                                                                      \
-		case OL_WEIGHT_Q8:                                                                   \
-		case OL_WEIGHT_Q4:                                                                   \
-		case OL_WEIGHT_NF4:                                                                  \
-			ol_act_prepare_int_##isa(act, x, x_stride, M, K, row0, row1);                \
-			return;                                                                      \
-		}                                                                                    \
-		OL_UNREACHABLE();                                                                    \
-	}                                                                                            \
-                                                                                                     \
-	static void matmul_##isa(float *y, size_t y_stride, const void *act,                         \
-				 const struct ol_matrix *w, int M, int panel0, int panel1)           \
-	{                                                                                            \
-		switch (w->type) {                                                                   \
-		case OL_WEIGHT_F32:                                                                  \
-			ol_matmul_f32_##isa(y, y_stride, act, w, M, panel0, panel1);                 \
-			return;                                                                      \
-		case OL_WEIGHT_BF16:                                                                 \
-			ol_matmul_bf16_##isa(y, y_stride, act, w, M, panel0, panel1);                \
-			return;                                                                      \
-		case OL_WEIGHT_Q8:                                                                   \
-		case OL_WEIGHT_Q4:                                                                   \
-		case OL_WEIGHT_NF4:                                                                  \
-			ol_matmul_int_##isa(y, y_stride, act, w, M, panel0, panel1);                 \
-			return;                                                                      \
-		}                                                                                    \
-		OL_UNREACHABLE();                                                                    \
+#define DEFINE_BY_TYPE(isa)                                                                        \
+	static size_t act_bytes_##isa(enum ol_weight_type type, int M, int K)                      \
+	{                                                                                          \
+		switch (type) {                                                                    \
+		case OL_WEIGHT_F32: return ol_act_bytes_f32_##isa(M, K);                           \
+		case OL_WEIGHT_BF16: return ol_act_bytes_bf16_##isa(M, K);                         \
+		case OL_WEIGHT_Q8:                                                                 \
+		case OL_WEIGHT_Q4:                                                                 \
+		case OL_WEIGHT_NF4: return ol_act_bytes_int_##isa(M, K);                           \
+		}                                                                                  \
+		OL_UNREACHABLE();                                                                  \
+	}                                                                                          \
+                                                                                                   \
+	static void act_prepare_##isa(void *act, enum ol_weight_type type, const float *x,         \
+				      size_t x_stride, int M, int K, int row0, int row1)           \
+	{                                                                                          \
+		OL_ASSERT(row0 % ACT_TILE == 0 && (row1 % ACT_TILE == 0 || row1 == M));            \
+		switch (type) {                                                                    \
+		case OL_WEIGHT_F32:                                                                \
+			ol_act_prepare_f32_##isa(act, x, x_stride, M, K, row0, row1);              \
+			return;                                                                    \
+		case OL_WEIGHT_BF16:                                                               \
+			ol_act_prepare_bf16_##isa(act, x, x_stride, M, K, row0, row1);             \
+			return;                                                                    \
+		case OL_WEIGHT_Q8:                                                                 \
+		case OL_WEIGHT_Q4:                                                                 \
+		case OL_WEIGHT_NF4:                                                                \
+			ol_act_prepare_int_##isa(act, x, x_stride, M, K, row0, row1);              \
+			return;                                                                    \
+		}                                                                                  \
+		OL_UNREACHABLE();                                                                  \
+	}                                                                                          \
+                                                                                                   \
+	static void matmul_##isa(float *y, size_t y_stride, const void *act,                       \
+				 const struct ol_matrix *w, int M, int panel0, int panel1)         \
+	{                                                                                          \
+		switch (w->type) {                                                                 \
+		case OL_WEIGHT_F32:                                                                \
+			ol_matmul_f32_##isa(y, y_stride, act, w, M, panel0, panel1);               \
+			return;                                                                    \
+		case OL_WEIGHT_BF16:                                                               \
+			ol_matmul_bf16_##isa(y, y_stride, act, w, M, panel0, panel1);              \
+			return;                                                                    \
+		case OL_WEIGHT_Q8:                                                                 \
+		case OL_WEIGHT_Q4:                                                                 \
+		case OL_WEIGHT_NF4:                                                                \
+			ol_matmul_int_##isa(y, y_stride, act, w, M, panel0, panel1);               \
+			return;                                                                    \
+		}                                                                                  \
+		OL_UNREACHABLE();                                                                  \
 	}
 
-#define TABLE(ISA, isa_)                                                                             \
-	{                                                                                            \
-		.isa = ISA, .name = #isa_, .act_tile = ACT_TILE, .act_bytes = act_bytes_##isa_,      \
-		.act_prepare = act_prepare_##isa_, .matmul = matmul_##isa_,                          \
-		.rmsnorm = ol_rmsnorm_##isa_, .rope = ol_rope_##isa_, .add = ol_add_##isa_,          \
-		.silu_mul = ol_silu_mul_##isa_, .gelu_mul = ol_gelu_mul_##isa_,                      \
-		.softcap = ol_softcap_##isa_, .kv_store = ol_kv_store_##isa_,                        \
-		.attention = ol_attention_##isa_,                                                    \
-		.attention_scratch = ol_attention_scratch_##isa_, .row_max = ol_row_max_##isa_,      \
-		.row_sum_exp = ol_row_sum_exp_##isa_, .lora = ol_lora_##isa_,                        \
-		.exp = ol_exp_array_##isa_, .tanh = ol_tanh_array_##isa_,                            \
+#define TABLE(ISA, isa_)                                                                           \
+	{                                                                                          \
+		.isa = ISA, .name = #isa_, .act_tile = ACT_TILE, .act_bytes = act_bytes_##isa_,    \
+		.act_prepare = act_prepare_##isa_, .matmul = matmul_##isa_,                        \
+		.rmsnorm = ol_rmsnorm_##isa_, .rope = ol_rope_##isa_, .add = ol_add_##isa_,        \
+		.silu_mul = ol_silu_mul_##isa_, .gelu_mul = ol_gelu_mul_##isa_,                    \
+		.softcap = ol_softcap_##isa_, .kv_store = ol_kv_store_##isa_,                      \
+		.attention = ol_attention_##isa_,                                                  \
+		.attention_scratch = ol_attention_scratch_##isa_, .row_max = ol_row_max_##isa_,    \
+		.row_sum_exp = ol_row_sum_exp_##isa_, .lora = ol_lora_##isa_,                      \
+		.exp = ol_exp_array_##isa_, .tanh = ol_tanh_array_##isa_,                          \
 	}
 
 DEFINE_BY_TYPE(scalar)
@@ -83,12 +80,10 @@ static const struct ol_kernels scalar_kernels = TABLE(OL_ISA_SCALAR, scalar);
 const struct ol_kernels *ol_kernels_for(enum ol_isa isa)
 {
 	switch (isa) {
-	case OL_ISA_SCALAR:
-		return &scalar_kernels;
+	case OL_ISA_SCALAR: return &scalar_kernels;
 	case OL_ISA_AVX2:
 	case OL_ISA_AVX512:
-	case OL_ISA_NEON:
-		return NULL;
+	case OL_ISA_NEON: return NULL;
 	}
 	OL_UNREACHABLE();
 }

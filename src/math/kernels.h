@@ -26,10 +26,10 @@ enum { OL_KV_PAGE = 16 };
 
 struct ol_attention {
 	enum ol_kv_type kv_type;
-	int head_dim; /* d                                                                 */
-	int group;    /* query heads that share this kv head                               */
-	int window;   /* a query at position t sees positions > t - window; 0: all up to t */
-	float scale;  /* applied to the finished q.k chain                                 */
+	int head_dim;  /* d                                                                 */
+	int group;     /* query heads that share this kv head                               */
+	int window;    /* a query at position t sees positions > t - window; 0: all up to t */
+	float scale;   /* applied to the finished q.k chain                                 */
 	float softcap; /* 0, or s = softcap * tanh(s / softcap)                             */
 };
 
@@ -46,8 +46,8 @@ struct ol_kernels {
 	void (*act_prepare)(void *act, enum ol_weight_type type, const float *x, size_t x_stride,
 			    int M, int K, int row0, int row1);
 
-	/* y (M,O) = x W^T for the outputs of panels [panel0,panel1); other columns are untouched.
-	 * With many rows, 8 or more panels a call let the activations stay in the cache. */
+	/* y (M,O) = x W^T for the outputs of panels [panel0,panel1); other columns stay. With many
+	 * rows, 8 or more panels a call let the activations stay in the cache. */
 	void (*matmul)(float *y, size_t y_stride, const void *act, const struct ol_matrix *w, int M,
 		       int panel0, int panel1);
 
@@ -55,20 +55,21 @@ struct ol_kernels {
 	void (*rmsnorm)(float *y, const float *x, const float *weight, int n, float eps);
 	/* Rotates the pairs (x[i], x[i + half]) by the angles whose cosines and sines are given. */
 	void (*rope)(float *x, const float *cosines, const float *sines, int half);
-	void (*add)(float *y, const float *x, int n);                     /* y += x             */
-	void (*silu_mul)(float *y, const float *gate, const float *up, int n); /* silu(gate) * up  */
-	void (*gelu_mul)(float *y, const float *gate, const float *up, int n); /* gelu_tanh(gate) * up */
+	/* y += x; y = silu(gate) * up; y = gelu_tanh(gate) * up */
+	void (*add)(float *y, const float *x, int n);
+	void (*silu_mul)(float *y, const float *gate, const float *up, int n);
+	void (*gelu_mul)(float *y, const float *gate, const float *up, int n);
 	void (*softcap)(float *x, float cap, int n); /* x = cap * tanh(x / cap) */
 
 	/* Puts one position's key and value (d floats each) at `lane` of a page's K and V. */
 	void (*kv_store)(void *page_k, void *page_v, enum ol_kv_type type, int lane, const float *k,
 			 const float *v, int d);
-	/* Causal attention of `rows` consecutive query positions pos0, pos0+1, … of one sequence over
-	 * one kv head. q and out point at the group's first head of the first row; heads lie d floats,
-	 * rows *_stride floats apart. pages[i] holds positions 16i..16i+15; k_offset and v_offset are
-	 * the bytes from a page's start to this layer's and head's K and V (whole elements). Pages that
-	 * no row can see may be NULL; lanes that a row cannot see may hold anything.
-	 * scratch: attention_scratch() floats. */
+	/* Causal attention of `rows` consecutive query positions pos0, pos0+1, … of one sequence
+	 * over one kv head. q and out point at the group's first head of the first row; heads lie d
+	 * floats, rows *_stride floats apart. pages[i] holds positions 16i..16i+15; k_offset and
+	 * v_offset are the bytes from a page's start to this layer's and head's K and V (whole
+	 * elements). Pages that no row can see may be NULL; lanes that a row cannot see may hold
+	 * anything. scratch: attention_scratch() floats. */
 	void (*attention)(float *out, size_t out_stride, const float *q, size_t q_stride,
 			  const struct ol_attention *a, const void *const *pages, size_t k_offset,
 			  size_t v_offset, int pos0, int rows, float *scratch);
@@ -78,9 +79,9 @@ struct ol_kernels {
 	float (*row_max)(const float *x, int n);
 	float (*row_sum_exp)(const float *x, float max, int n); /* sum of exp(x - max) */
 
-	/* y (O) += scale * B (A x), one row: h = A x (chain over K), t = B h (chain over R), then one
-	 * fma. a: bf16 panels of A (R,K), b: bf16 panels of B (O,R), weights widened, x in f32. h has R
-	 * floats and is kept for the caller. */
+	/* y (O) += scale * B (A x), one row: h = A x (chain over K), t = B h (chain over R), then
+	 * one fma. a: bf16 panels of A (R,K), b: bf16 panels of B (O,R), weights widened, x in f32.
+	 * h has R floats and is kept for the caller. */
 	void (*lora)(float *y, float *h, const float *x, const struct ol_matrix *a,
 		     const struct ol_matrix *b, float scale);
 

@@ -1,40 +1,41 @@
-/* math/kernels_internal.h: what the files of this room give one another. Each kernel exists as
- * NAME_scalar, NAME_avx2, NAME_avx512 and NAME_neon, in a file of that ending; kernels.c puts them
- * into tables. Signatures as in kernels.h. */
+/* math/kernels_internal.h, floor 1: what the files of this room give one another.
+ *
+ * Each kernel exists as NAME_scalar, NAME_avx2, NAME_avx512 and NAME_neon, in a file of that
+ * ending; kernels.c puts them into tables. Signatures as in kernels.h. */
 #ifndef OL_MATH_KERNELS_INTERNAL_H
 #define OL_MATH_KERNELS_INTERNAL_H
 
 #include "math/kernels.h"
 
-#define OL_DECLARE_MATMUL(kind, isa)                                                                \
-	size_t ol_act_bytes_##kind##_##isa(int M, int K);                                           \
-	void ol_act_prepare_##kind##_##isa(void *act, const float *x, size_t x_stride, int M, int K, \
-					   int row0, int row1);                                      \
-	void ol_matmul_##kind##_##isa(float *y, size_t y_stride, const void *act,                    \
+#define OL_DECLARE_MATMUL(kind, isa)                                                               \
+	size_t ol_act_bytes_##kind##_##isa(int M, int K);                                          \
+	void ol_act_prepare_##kind##_##isa(void *act, const float *x, size_t x_stride, int M,      \
+					   int K, int row0, int row1);                             \
+	void ol_matmul_##kind##_##isa(float *y, size_t y_stride, const void *act,                  \
 				      const struct ol_matrix *w, int M, int panel0, int panel1)
 
-#define OL_DECLARE_KERNELS(isa)                                                                      \
-	OL_DECLARE_MATMUL(f32, isa);                                                                 \
-	OL_DECLARE_MATMUL(bf16, isa);                                                                \
-	OL_DECLARE_MATMUL(int, isa); /* q8, q4 and nf4: told apart by w->type */                       \
-	void ol_rmsnorm_##isa(float *y, const float *x, const float *weight, int n, float eps);      \
-	void ol_rope_##isa(float *x, const float *cosines, const float *sines, int half);            \
-	void ol_add_##isa(float *y, const float *x, int n);                                          \
-	void ol_silu_mul_##isa(float *y, const float *gate, const float *up, int n);                 \
-	void ol_gelu_mul_##isa(float *y, const float *gate, const float *up, int n);                 \
-	void ol_softcap_##isa(float *x, float cap, int n);                                           \
-	void ol_kv_store_##isa(void *page_k, void *page_v, enum ol_kv_type type, int lane,           \
-			       const float *k, const float *v, int d);                               \
-	void ol_attention_##isa(float *out, size_t out_stride, const float *q, size_t q_stride,      \
-				const struct ol_attention *a, const void *const *pages,              \
-				size_t k_offset, size_t v_offset, int pos0, int rows,                \
-				float *scratch);                                                     \
-	size_t ol_attention_scratch_##isa(const struct ol_attention *a, int pos0, int rows);         \
-	float ol_row_max_##isa(const float *x, int n);                                               \
-	float ol_row_sum_exp_##isa(const float *x, float max, int n);                                \
-	void ol_lora_##isa(float *y, float *h, const float *x, const struct ol_matrix *a,            \
-			   const struct ol_matrix *b, float scale);                                  \
-	void ol_exp_array_##isa(float *y, const float *x, int n);                                    \
+#define OL_DECLARE_KERNELS(isa)                                                                    \
+	OL_DECLARE_MATMUL(f32, isa);                                                               \
+	OL_DECLARE_MATMUL(bf16, isa);                                                              \
+	OL_DECLARE_MATMUL(int, isa); /* q8, q4 and nf4: told apart by w->type */                   \
+	void ol_rmsnorm_##isa(float *y, const float *x, const float *weight, int n, float eps);    \
+	void ol_rope_##isa(float *x, const float *cosines, const float *sines, int half);          \
+	void ol_add_##isa(float *y, const float *x, int n);                                        \
+	void ol_silu_mul_##isa(float *y, const float *gate, const float *up, int n);               \
+	void ol_gelu_mul_##isa(float *y, const float *gate, const float *up, int n);               \
+	void ol_softcap_##isa(float *x, float cap, int n);                                         \
+	void ol_kv_store_##isa(void *page_k, void *page_v, enum ol_kv_type type, int lane,         \
+			       const float *k, const float *v, int d);                             \
+	void ol_attention_##isa(float *out, size_t out_stride, const float *q, size_t q_stride,    \
+				const struct ol_attention *a, const void *const *pages,            \
+				size_t k_offset, size_t v_offset, int pos0, int rows,              \
+				float *scratch);                                                   \
+	size_t ol_attention_scratch_##isa(const struct ol_attention *a, int pos0, int rows);       \
+	float ol_row_max_##isa(const float *x, int n);                                             \
+	float ol_row_sum_exp_##isa(const float *x, float max, int n);                              \
+	void ol_lora_##isa(float *y, float *h, const float *x, const struct ol_matrix *a,          \
+			   const struct ol_matrix *b, float scale);                                \
+	void ol_exp_array_##isa(float *y, const float *x, int n);                                  \
 	void ol_tanh_array_##isa(float *y, const float *x, int n)
 
 /* Rows that the integer kernels of an instruction set keep side by side: row0 of

@@ -2,8 +2,8 @@
  *
  * The subset of Jinja that chat templates use, equal to @huggingface/jinja on the templates of the
  * model families we run. Values that came from the conversation are tracked through every filter,
- * slice and concatenation: the spans of the output that a user (not the template's author) wrote are
- * returned, and the tokenizer refuses to see special tokens there.
+ * slice and concatenation: the spans of the output that a user (not the template's author) wrote
+ * are returned, and the tokenizer refuses to see special tokens there.
  *
  * A template is untrusted input: nesting, steps and output have limits with names. */
 #ifndef OL_MODEL_CHAT_TEMPLATE_H
@@ -34,12 +34,13 @@ OL_MUST_CHECK enum ol_status ol_template_open(struct ol_template **template_out,
 					      size_t size, const char *path, struct ol_error *err);
 void ol_template_close(struct ol_template *tpl);
 
-/* variables: an object with messages, tools, add_generation_prompt, … (input: everything in it is the
- * user's) and trusted: an object with bos_token, eos_token, … (the model's own). now: seconds since
- * 1970 for strftime_now. raise_exception in the template is OL_ERR_INPUT with its message; errors of
- * the template name line and column. */
+/* variables: an object with messages, tools, add_generation_prompt, … (input: everything in it is
+ * the user's) and trusted: an object with bos_token, eos_token, … (the model's own). now: seconds
+ * since 1970 for strftime_now. raise_exception in the template is OL_ERR_INPUT with its message;
+ * errors of the template name line and column. */
 OL_MUST_CHECK enum ol_status ol_template_render(const struct ol_template *tpl, struct ol_buf *text,
-						struct ol_spans *input_spans, const json_t *variables,
-						const json_t *trusted, int64_t now, struct ol_error *err);
+						struct ol_spans *input_spans,
+						const json_t *variables, const json_t *trusted,
+						int64_t now, struct ol_error *err);
 
 #endif

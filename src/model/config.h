@@ -47,7 +47,7 @@ struct ol_config {
 	float attention_scale; /* 1/sqrt(head_dim), or 1/sqrt(query_pre_attn_scalar)          */
 	float attention_softcap, logit_softcap; /* 0: none */
 
-	/* A layer is windowed when window > 0 and (layer + 1) % window_period != 0 (period 0: all). */
+	/* Layer l is windowed when window > 0 and (l + 1) % window_period != 0 (period 0: all). */
 	int32_t window, window_period;
 
 	double rope_theta;       /* of full-attention layers                        */
@@ -69,9 +69,10 @@ static inline bool ol_config_layer_windowed(const struct ol_config *c, int layer
 
 /* config.json, and generation_config.json if there is one (NULL), into a checked config. The error
  * names the file, the key and the value. */
-OL_MUST_CHECK enum ol_status ol_config_parse(struct ol_config *config, const char *json, size_t size,
-					     const char *generation_json, size_t generation_size,
-					     const char *path, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_config_parse(struct ol_config *config, const char *json,
+					     size_t size, const char *generation_json,
+					     size_t generation_size, const char *path,
+					     struct ol_error *err);
 /* Every number inside its limits and consistent with the others; called by every reader. */
 OL_MUST_CHECK enum ol_status ol_config_check(const struct ol_config *config, const char *path,
 					     struct ol_error *err);

@@ -19,10 +19,10 @@ struct ol_model;
 
 struct ol_layer_weights {
 	/* Vectors of f32; NULL where the architecture has none. */
-	const float *attention_norm, *ffn_norm;           /* (hidden) before attention, before the FFN */
-	const float *post_attention_norm, *post_ffn_norm; /* (hidden) Gemma                     */
-	const float *q_norm, *k_norm;                     /* (head_dim)                         */
-	const float *q_bias, *k_bias, *v_bias;            /* (heads d), (kv_heads d)               */
+	const float *attention_norm, *ffn_norm;           /* (hidden) before each half */
+	const float *post_attention_norm, *post_ffn_norm; /* (hidden) Gemma            */
+	const float *q_norm, *k_norm;                     /* (head_dim)                */
+	const float *q_bias, *k_bias, *v_bias;            /* (heads d), (kv_heads d)   */
 	struct ol_matrix q, k, v, o, gate, up, down;
 };
 
@@ -36,9 +36,10 @@ struct ol_weights {
 /* Maps a model file. Checks the header and every offset, not the content (ol_model_verify does). */
 OL_MUST_CHECK enum ol_status ol_model_open(struct ol_model **model_out, const char *path,
 					   struct ol_error *err);
-/* Random weights, for benchmarks and tests: uniform in ±sqrt(3/fan_in) by Philox keyed with seed and
- * tensor, norms 1 plus a little, quantised like any import. No tokenizer. */
-OL_MUST_CHECK enum ol_status ol_model_random(struct ol_model **model_out, const struct ol_config *config,
+/* Random weights, for benchmarks and tests: uniform in ±sqrt(3/fan_in) by Philox keyed with seed
+ * and tensor, norms 1 plus a little, quantised like any import. No tokenizer. */
+OL_MUST_CHECK enum ol_status ol_model_random(struct ol_model **model_out,
+					     const struct ol_config *config,
 					     enum ol_weight_type type, uint64_t seed,
 					     struct ol_error *err);
 void ol_model_close(struct ol_model *model);
@@ -67,8 +68,10 @@ struct ol_import_options {
 /* path: a Hugging Face folder or a .gguf file. Writes `output` all or nothing; memory stays at one
  * tensor's size. Errors name the file, the tensor and what is wrong. */
 OL_MUST_CHECK enum ol_status ol_import(const char *output, const char *path,
-				       const struct ol_import_options *options, struct ol_error *err);
-/* Writes a model as GGUF v3: f32, f16-free; q8 as Q8_0, q4 as Q4_0, bf16 as BF16; the tokenizer too. */
+				       const struct ol_import_options *options,
+				       struct ol_error *err);
+/* Writes a model as GGUF v3: f32, f16-free; q8 as Q8_0, q4 as Q4_0, bf16 as BF16, and the
+ * tokenizer. */
 OL_MUST_CHECK enum ol_status ol_export_gguf(const char *output, const struct ol_model *model,
 					    struct ol_error *err);
 

@@ -1,8 +1,9 @@
 /* model/sampler.h, floor 2: choosing the next token (docs/ARITHMETIC.md, "Sampling").
  *
- * A choice is a pure function of (logits, history, parameters, seed, choice index, position). Order:
- * mask, penalties, logit bias, temperature, top-k, top-p, min-p; then Gumbel-max with one Philox word
- * per candidate, so no draw depends on another. Temperature 0 is greedy: highest logit, lowest id. */
+ * A choice is a pure function of (logits, history, parameters, seed, choice index, position).
+ * Order: mask, penalties, logit bias, temperature, top-k, top-p, min-p; then Gumbel-max with one
+ * Philox word per candidate, so no draw depends on another. Temperature 0 is greedy: highest logit,
+ * lowest id. */
 #ifndef OL_MODEL_SAMPLER_H
 #define OL_MODEL_SAMPLER_H
 
@@ -40,9 +41,9 @@ void ol_sampler_close(struct ol_sampler *sampler);
 /* position: the index in the timeline that the chosen token will have. history: all tokens so far,
  * of which the last `generated` were generated. allowed: a bit per token, or NULL for all; at least
  * one bit is set. The logits are not changed. */
-int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits, const struct ol_sampling *s,
-			  uint32_t position, const int32_t *history, int history_count, int generated,
-			  const uint64_t *allowed);
+int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits,
+			  const struct ol_sampling *s, uint32_t position, const int32_t *history,
+			  int history_count, int generated, const uint64_t *allowed);
 
 /* log softmax of one token under the raw logits: logit - max - log(sum exp(logit - max)). */
 float ol_token_logprob(const struct ol_kernels *kernels, const float *logits, int vocab_size,

@@ -26,8 +26,9 @@ struct ol_text_span {
 
 /* The bytes of a tokenizer.json, or of a tokenizer.model (told apart by their content). `path` is
  * for messages only. */
-OL_MUST_CHECK enum ol_status ol_tokenizer_open(struct ol_tokenizer **tokenizer_out, const char *bytes,
-					       size_t size, const char *path, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_tokenizer_open(struct ol_tokenizer **tokenizer_out,
+					       const char *bytes, size_t size, const char *path,
+					       struct ol_error *err);
 void ol_tokenizer_close(struct ol_tokenizer *tokenizer);
 
 int ol_tokenizer_vocab_size(const struct ol_tokenizer *tokenizer); /* highest id + 1 */
@@ -37,16 +38,17 @@ enum ol_special {
 	OL_SPECIAL_PARSE /* added and special tokens in the text become themselves     */
 };
 
-/* Appends the ids of text. With add_template, the post-processor's tokens (BOS and the like) are put
- * around it. Where `special` is PARSE, the `plain_count` spans in `plain` (ascending, disjoint; NULL:
- * none) are exempt: an added token that overlaps one of them is not matched, so what a user wrote
- * inside a chat template can never become a special token. Text that is not valid UTF-8 is an error
- * that names the byte offset. */
+/* Appends the ids of text. With add_template, the post-processor's tokens (BOS and the like) are
+ * put around it. Where `special` is PARSE, the `plain_count` spans in `plain` (ascending, disjoint;
+ * NULL: none) are exempt: an added token that overlaps one of them is not matched, so what a user
+ * wrote inside a chat template can never become a special token. Text that is not valid UTF-8 is an
+ * error that names the byte offset. */
 OL_MUST_CHECK enum ol_status ol_tokenizer_encode(const struct ol_tokenizer *tokenizer,
-						 struct ol_tokens *tokens, const char *text, size_t size,
-						 enum ol_special special, bool add_template,
-						 const struct ol_text_span *plain, size_t plain_count,
-						 struct ol_error *err);
+						 struct ol_tokens *tokens, const char *text,
+						 size_t size, enum ol_special special,
+						 bool add_template,
+						 const struct ol_text_span *plain,
+						 size_t plain_count, struct ol_error *err);
 
 /* Appends the text of ids, as the library's decode(ids, skip_special_tokens=skip_special). */
 OL_MUST_CHECK bool ol_tokenizer_decode(const struct ol_tokenizer *tokenizer, struct ol_buf *text,
