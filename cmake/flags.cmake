@@ -12,6 +12,8 @@ target_compile_options(ol_flags INTERFACE -ffp-contract=off -fno-fast-math -fno-
 
 target_compile_options(ol_flags INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes
   -Wmissing-prototypes -Wpointer-arith -Wvla -Wformat=2 -Wundef -Wwrite-strings)
+# Assertions name their file as it lies in the repository, not on the machine that built it.
+target_compile_options(ol_flags INTERFACE -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
 if(OL_WERROR)
   target_compile_options(ol_flags INTERFACE -Werror)
 endif()

@@ -26,7 +26,7 @@ void ol_buf_clear(struct ol_buf *buf)
 
 static bool reserve(struct ol_buf *buf, size_t more)
 {
-	if (buf->failed || more > buf->max - buf->size)
+	if (buf->failed || more > buf->max - buf->size || more > SIZE_MAX / 4 - buf->size)
 		return false;
 	if (buf->size + more + 1 > buf->room) {
 		const size_t room = OL_MAX(buf->size + more + 1, OL_MAX(buf->room * 2, (size_t)64));

@@ -28,7 +28,7 @@ static enum ol_status fail_errno(struct ol_error *err, const char *verb, const c
 	enum ol_status status = OL_ERR_IO;
 	if (code == ENOENT)
 		status = OL_ERR_NOT_FOUND;
-	else if (code == ENOSPC || code == EDQUOT || code == ENOMEM)
+	else if (code == ENOSPC || code == EDQUOT || code == EFBIG || code == ENOMEM)
 		status = OL_ERR_FULL;
 	return ol_fail(err, status, "cannot %s %s: %s%s", verb, path, strerror(code),
 		       code == ENOSPC
@@ -40,7 +40,8 @@ enum ol_status ol_map_open(struct ol_map *map, const char *path, struct ol_error
 {
 	struct stat st;
 	*map = (struct ol_map){0};
-	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* A named pipe would block the open until somebody writes; it is refused below. */
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return fail_errno(err, "open", path);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -198,5 +199,8 @@ enum ol_status ol_make_directories(const char *path, struct ol_error *err)
 		if (mkdir(partial, 0755) != 0 && errno != EEXIST)
 			return fail_errno(err, "make the folder", partial);
 	}
+	struct stat st;
+	if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+		return ol_fail(err, OL_ERR_IO, "%s exists and is not a folder", path);
 	return OL_OK;
 }

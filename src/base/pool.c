@@ -7,30 +7,43 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* One loop is one generation. The owner writes the job, then publishes generation + 1; a worker
- * that sees a new generation claims indices until none is left and reports itself done. The owner
- * waits for every worker, so the job's fields are never written while one could read them. */
+/* One loop is one generation. The gate is one word, so that "is this loop still open" and "I am in"
+ * cannot be told apart by a race:
+ *
+ *     generation (32 bits) | open (1 bit) | workers inside (16 bits)
+ *
+ * The owner writes the job and opens the gate; a worker that finds it open steps inside, claims
+ * indices until none is left and steps out. When none is left the owner shuts the gate and waits
+ * for those inside only: a worker that has not woken up yet, or lost its processor to another
+ * program, holds nobody up. The job's fields are written only while the gate is shut and nobody is
+ * inside. */
 struct ol_pool {
 	pthread_t *handles;
 	int threads;
+	int spin_max;
 	ol_pool_fn *fn;
 	void *context;
 	int count;
-	_Alignas(64) atomic_uint generation;
+	_Alignas(64) atomic_uint_fast64_t gate;
 	_Alignas(64) atomic_int next;
-	_Alignas(64) atomic_int busy; /* workers that have not finished this generation */
 	_Alignas(64) atomic_int sleepers;
 	atomic_bool stop;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 };
 
+#define GATE_INSIDE UINT64_C(0xffff)
+#define GATE_OPEN (UINT64_C(1) << 16)
+#define GATE_GENERATION (UINT64_C(1) << 32)
+
 struct worker_start {
 	struct ol_pool *pool;
 	int thread;
 };
 
-enum { SPIN_MAX = 20000 }; /* about 50-100 us of pause instructions, then sleep */
+/* Pause instructions before a worker sleeps: some hundred microseconds, the time between two loops
+ * of a token. With more threads than processors a spinning one only keeps another from working. */
+enum { SPIN_MAX = 20000, SPIN_MAX_CROWDED = 100 };
 
 static inline void cpu_relax(void)
 {
@@ -51,24 +64,31 @@ static void claim_all(struct ol_pool *pool, int thread)
 	}
 }
 
-static void wait_for_generation(struct ol_pool *pool, unsigned seen)
+static uint32_t generation_of(uint64_t gate)
 {
-	for (int spin = 0; spin < SPIN_MAX; spin++) {
-		if (atomic_load_explicit(&pool->generation, memory_order_acquire) != seen)
+	return (uint32_t)(gate / GATE_GENERATION);
+}
+
+static void wait_for_generation(struct ol_pool *pool, uint32_t seen)
+{
+	for (int spin = 0; spin < pool->spin_max; spin++) {
+		if (generation_of(atomic_load_explicit(&pool->gate, memory_order_acquire)) != seen)
 			return;
 		cpu_relax();
 	}
 	pthread_mutex_lock(&pool->lock);
 	atomic_fetch_add(&pool->sleepers, 1);
-	while (atomic_load(&pool->generation) == seen)
+	while (generation_of(atomic_load(&pool->gate)) == seen)
 		pthread_cond_wait(&pool->wake, &pool->lock);
 	atomic_fetch_sub(&pool->sleepers, 1);
 	pthread_mutex_unlock(&pool->lock);
 }
 
-static void publish(struct ol_pool *pool)
+/* Begins the next generation. Either this load sees a sleeper, or the sleeper sees the new gate. */
+static void publish(struct ol_pool *pool, uint64_t open)
 {
-	atomic_fetch_add(&pool->generation, 1);
+	const uint32_t next = generation_of(atomic_load(&pool->gate)) + 1;
+	atomic_store(&pool->gate, next * GATE_GENERATION | open);
 	if (atomic_load(&pool->sleepers) > 0) {
 		pthread_mutex_lock(&pool->lock);
 		pthread_cond_broadcast(&pool->wake);
@@ -80,13 +100,21 @@ static void *worker_main(void *argument)
 {
 	const struct worker_start start = *(struct worker_start *)argument;
 	struct ol_pool *pool = start.pool;
+	uint32_t seen = 0;
 	free(argument);
-	for (unsigned seen = 0;; seen++) {
+	for (;;) {
 		wait_for_generation(pool, seen);
 		if (atomic_load(&pool->stop))
 			return NULL;
-		claim_all(pool, start.thread);
-		atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_release);
+		uint64_t gate = atomic_load_explicit(&pool->gate, memory_order_acquire);
+		bool inside = false;
+		while ((gate & GATE_OPEN) && !inside)
+			inside = atomic_compare_exchange_weak(&pool->gate, &gate, gate + 1);
+		seen = generation_of(gate);
+		if (inside) {
+			claim_all(pool, start.thread);
+			atomic_fetch_sub_explicit(&pool->gate, 1, memory_order_release);
+		}
 	}
 }
 
@@ -97,6 +125,7 @@ enum ol_status ol_pool_open(struct ol_pool **pool_out, int threads)
 	if (!pool)
 		return OL_ERR_FULL;
 	*pool = (struct ol_pool){.threads = 1};
+	pool->spin_max = threads <= ol_processor_count() ? SPIN_MAX : SPIN_MAX_CROWDED;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
 	pool->handles = calloc((size_t)threads, sizeof *pool->handles);
@@ -125,7 +154,7 @@ void ol_pool_close(struct ol_pool *pool)
 	if (!pool)
 		return;
 	atomic_store(&pool->stop, true);
-	publish(pool);
+	publish(pool, 0);
 	for (int i = 1; i < pool->threads; i++)
 		pthread_join(pool->handles[i], NULL);
 	pthread_cond_destroy(&pool->wake);
@@ -152,11 +181,12 @@ void ol_pool_for(struct ol_pool *pool, int count, ol_pool_fn *fn, void *context)
 	pool->context = context;
 	pool->count = count;
 	atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-	atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
-	publish(pool);
+	publish(pool, GATE_OPEN);
 	claim_all(pool, 0);
-	for (int spin = 0; atomic_load_explicit(&pool->busy, memory_order_acquire) > 0; spin++) {
-		if (spin < SPIN_MAX)
+	atomic_fetch_and(&pool->gate, ~GATE_OPEN);
+	for (int spin = 0; atomic_load_explicit(&pool->gate, memory_order_acquire) & GATE_INSIDE;
+	     spin++) {
+		if (spin < pool->spin_max)
 			cpu_relax();
 		else
 			sched_yield();
