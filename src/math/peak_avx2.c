@@ -66,8 +66,9 @@ uint64_t ol_peak_int8_block32_avx2(uint64_t rounds)
 		}
 		EACH_BLOCK_CHAIN
 		{
+			/* Unknown again in every chain, or one product would serve them all. */
+			KEEP(scale_a);
 			__m256 scale = _mm256_mul_ps(scale_a, scale_a);
-			KEEP(scale);
 			sum[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(inner[i]), scale, sum[i]);
 			KEEP(sum[i]);
 		}

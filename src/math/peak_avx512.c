@@ -60,8 +60,9 @@ uint64_t ol_peak_int8_block32_avx512(uint64_t rounds)
 		}
 		EACH_CHAIN
 		{
+			/* Unknown again in every chain, or one product would serve them all. */
+			KEEP(scale_a);
 			__m512 scale = _mm512_mul_ps(scale_a, scale_w);
-			KEEP(scale);
 			sum[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(inner[i]), scale, sum[i]);
 			KEEP(sum[i]);
 		}
