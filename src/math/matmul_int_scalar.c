@@ -58,7 +58,8 @@ void ol_act_prepare_int_scalar(void *act, const float *x, size_t x_stride, int M
 {
 	OL_ASSERT(row0 >= 0 && row1 <= M);
 	for (int row = row0; row < row1; row++) {
-		struct scalar_block *block = (struct scalar_block *)act + (size_t)row * blocks_of(K);
+		struct scalar_block *block =
+			(struct scalar_block *)act + (size_t)row * blocks_of(K);
 		for (int k = 0; k < K; k += OL_BLOCK)
 			quantize_block(block++, x + (size_t)row * x_stride + k,
 				       OL_MIN(OL_BLOCK, K - k));
@@ -90,7 +91,8 @@ static void read_block(int16_t codes[OL_BLOCK][OL_PANEL], float scales[OL_PANEL]
 static void multiply_panel(float *y, size_t y_stride, const struct scalar_block *act,
 			   enum ol_weight_type type, const uint8_t *panel, int M, int K, int lanes)
 {
-	const size_t bytes = SCALES_BYTES + OL_PANEL * (type == OL_WEIGHT_Q8 ? OL_BLOCK : OL_BLOCK / 2);
+	const size_t bytes =
+		SCALES_BYTES + OL_PANEL * (type == OL_WEIGHT_Q8 ? OL_BLOCK : OL_BLOCK / 2);
 	int16_t codes[OL_BLOCK][OL_PANEL];
 	float scales[OL_PANEL];
 

@@ -53,15 +53,11 @@ size_t ol_canonical_row_bytes(enum ol_weight_type type, int cols)
 {
 	OL_ASSERT(cols >= 0);
 	switch (type) {
-	case OL_WEIGHT_F32:
-		return (size_t)cols * 4;
-	case OL_WEIGHT_BF16:
-		return (size_t)cols * 2;
-	case OL_WEIGHT_Q8:
-		return (size_t)block_count(cols) * Q8_BLOCK_BYTES;
+	case OL_WEIGHT_F32: return (size_t)cols * 4;
+	case OL_WEIGHT_BF16: return (size_t)cols * 2;
+	case OL_WEIGHT_Q8: return (size_t)block_count(cols) * Q8_BLOCK_BYTES;
 	case OL_WEIGHT_Q4:
-	case OL_WEIGHT_NF4:
-		return (size_t)block_count(cols) * Q4_BLOCK_BYTES;
+	case OL_WEIGHT_NF4: return (size_t)block_count(cols) * Q4_BLOCK_BYTES;
 	}
 	OL_UNREACHABLE();
 }
@@ -69,15 +65,11 @@ size_t ol_canonical_row_bytes(enum ol_weight_type type, int cols)
 static size_t panel_bytes(enum ol_weight_type type, int cols)
 {
 	switch (type) {
-	case OL_WEIGHT_F32:
-		return (size_t)cols * OL_PANEL * 4;
-	case OL_WEIGHT_BF16:
-		return ((size_t)cols + 1) / 2 * OL_PANEL * 4;
-	case OL_WEIGHT_Q8:
-		return (size_t)block_count(cols) * Q8_PANEL_BYTES;
+	case OL_WEIGHT_F32: return (size_t)cols * OL_PANEL * 4;
+	case OL_WEIGHT_BF16: return ((size_t)cols + 1) / 2 * OL_PANEL * 4;
+	case OL_WEIGHT_Q8: return (size_t)block_count(cols) * Q8_PANEL_BYTES;
 	case OL_WEIGHT_Q4:
-	case OL_WEIGHT_NF4:
-		return (size_t)block_count(cols) * Q4_PANEL_BYTES;
+	case OL_WEIGHT_NF4: return (size_t)block_count(cols) * Q4_PANEL_BYTES;
 	}
 	OL_UNREACHABLE();
 }
@@ -127,8 +119,8 @@ uint16_t ol_f32_to_f16(float x)
 	if (magnitude >= 0x477ff000) /* 65520 and above round to infinity */
 		return sign | 0x7c00;
 	if (magnitude < 0x38800000) {
-		/* Below 2^-14: in units of 2^-24 the value is below 1024, so adding 2^23 rounds it to
-		 * an integer, ties to even, and leaves that integer in the low bits. */
+		/* Below 2^-14: in units of 2^-24 the value is below 1024, so adding 2^23 rounds it
+		 * to an integer, ties to even, and leaves that integer in the low bits. */
 		const float shifted = bits_float(magnitude) * 0x1p24f + 0x1p23f;
 		return (uint16_t)(sign | (float_bits(shifted) - 0x4b000000));
 	}
@@ -208,7 +200,7 @@ static bool quantize_q8(uint8_t *block, const float x[OL_BLOCK])
 	store16(block, scale);
 	const float d = ol_f16_to_f32(scale);
 	for (int i = 0; i < OL_BLOCK; i++) {
-		/* The quotient is below 2^8: m/127 and its f16 differ by less than a factor of two. */
+		/* Below 2^8, as m/127 and its f16 differ by less than a factor of two. */
 		const float q = d == 0 ? 0 : clamp(round_even(x[i] / d), -127, 127);
 		block[2 + i] = (uint8_t)(int8_t)q;
 	}
@@ -251,7 +243,7 @@ static float fold(float lanes[LANES])
 static void levels_q4(float q[OL_BLOCK], const float x[OL_BLOCK], float inverse)
 {
 	for (int i = 0; i < OL_BLOCK; i++) {
-		/* Clamped before rounding: an inverse of a tiny scale must not leave round_even's range. */
+		/* Clamped first: a tiny scale's inverse must not leave round_even's range. */
 		const float v = clamp(x[i] * inverse, -8, 7);
 		q[i] = round_even(v);
 	}
@@ -351,9 +343,7 @@ bool ol_quantize_row(void *row, enum ol_weight_type type, const float *x, int co
 	if (!all_finite(x, cols))
 		return false;
 	switch (type) {
-	case OL_WEIGHT_F32:
-		memcpy(out, x, (size_t)cols * sizeof *x);
-		return true;
+	case OL_WEIGHT_F32: memcpy(out, x, (size_t)cols * sizeof *x); return true;
 	case OL_WEIGHT_BF16:
 		for (int k = 0; k < cols; k++) {
 			const uint16_t h = ol_f32_to_bf16(x[k]);
@@ -364,13 +354,12 @@ bool ol_quantize_row(void *row, enum ol_weight_type type, const float *x, int co
 		return true;
 	case OL_WEIGHT_Q8:
 	case OL_WEIGHT_Q4:
-	case OL_WEIGHT_NF4:
-		return quantize_blocks(out, type, x, cols);
+	case OL_WEIGHT_NF4: return quantize_blocks(out, type, x, cols);
 	}
 	OL_UNREACHABLE();
 }
 
-/* Element i of a q4 or nf4 block whose nibbles lie `step` groups of four bytes apart. */
+/* The level in the low or the high nibble of a byte. */
 static int nibble_code(enum ol_weight_type type, unsigned byte, bool high)
 {
 	const unsigned nibble = high ? byte >> 4 : byte & 15;
@@ -381,9 +370,7 @@ void ol_dequantize_row(float *x, enum ol_weight_type type, const void *row, int 
 {
 	const uint8_t *in = row;
 	switch (type) {
-	case OL_WEIGHT_F32:
-		memcpy(x, in, (size_t)cols * sizeof *x);
-		return;
+	case OL_WEIGHT_F32: memcpy(x, in, (size_t)cols * sizeof *x); return;
 	case OL_WEIGHT_BF16:
 		for (int k = 0; k < cols; k++)
 			x[k] = ol_bf16_to_f32(load16(in + 2 * (size_t)k));
@@ -391,15 +378,16 @@ void ol_dequantize_row(float *x, enum ol_weight_type type, const void *row, int 
 	case OL_WEIGHT_Q8:
 		for (int k = 0; k < cols; k++) {
 			const uint8_t *block = in + (size_t)(k / OL_BLOCK) * Q8_BLOCK_BYTES;
-			x[k] = (float)(int8_t)block[2 + k % OL_BLOCK] * ol_f16_to_f32(load16(block));
+			x[k] = (float)(int8_t)block[2 + k % OL_BLOCK] *
+			       ol_f16_to_f32(load16(block));
 		}
 		return;
 	case OL_WEIGHT_Q4:
 	case OL_WEIGHT_NF4:
 		for (int k = 0; k < cols; k++) {
 			const uint8_t *block = in + (size_t)(k / OL_BLOCK) * Q4_BLOCK_BYTES;
-			const int code = nibble_code(type, block[2 + k % NIBBLES],
-						     k % OL_BLOCK >= NIBBLES);
+			const int code =
+				nibble_code(type, block[2 + k % NIBBLES], k % OL_BLOCK >= NIBBLES);
 			x[k] = (float)code * ol_f16_to_f32(load16(block));
 		}
 		return;
@@ -417,7 +405,7 @@ void ol_panels_clear(void *panels, enum ol_weight_type type, int rows, int cols)
 	if (type == OL_WEIGHT_F32 || type == OL_WEIGHT_BF16)
 		return;
 	const size_t step = type == OL_WEIGHT_Q8 ? Q8_PANEL_BYTES : Q4_PANEL_BYTES;
-	const int zero = type == OL_WEIGHT_Q8	? 128
+	const int zero = type == OL_WEIGHT_Q8   ? 128
 			 : type == OL_WEIGHT_Q4 ? 0x88
 						: OL_NF4_ZERO * 0x11;
 	for (size_t at = 0; at < bytes; at += step)
@@ -515,8 +503,7 @@ void ol_unpack_rows(void *canonical, const struct ol_matrix *w, int row0, int co
 void ol_matrix_row(float *x, const struct ol_matrix *w, int row)
 {
 	OL_ASSERT(row >= 0 && row < w->rows);
-	const uint8_t *panel =
-		(const uint8_t *)w->panels + panel_offset(w->type, w->cols, row);
+	const uint8_t *panel = (const uint8_t *)w->panels + panel_offset(w->type, w->cols, row);
 	const int lane = row % OL_PANEL, groups = w->type == OL_WEIGHT_Q8 ? 8 : 4;
 
 	if (w->type == OL_WEIGHT_F32) {
@@ -525,13 +512,15 @@ void ol_matrix_row(float *x, const struct ol_matrix *w, int row)
 	}
 	for (int k = 0; k < w->cols; k++) {
 		if (w->type == OL_WEIGHT_BF16) {
-			const size_t at = ((size_t)(k / 2 * OL_PANEL + lane) * 2 + (size_t)(k % 2)) * 2;
+			const size_t at =
+				((size_t)(k / 2 * OL_PANEL + lane) * 2 + (size_t)(k % 2)) * 2;
 			x[k] = ol_bf16_to_f32(load16(panel + at));
 			continue;
 		}
 		const int i = k % OL_BLOCK % (4 * groups);
-		const uint8_t *block = panel + (size_t)(k / OL_BLOCK) *
-						       (size_t)(SCALES_BYTES + 4 * OL_PANEL * groups);
+		const uint8_t *block =
+			panel +
+			(size_t)(k / OL_BLOCK) * (size_t)(SCALES_BYTES + 4 * OL_PANEL * groups);
 		const uint8_t byte = block[SCALES_BYTES + (i / 4 * OL_PANEL + lane) * 4 + i % 4];
 		const int code = w->type == OL_WEIGHT_Q8
 					 ? byte - 128

@@ -1,0 +1,287 @@
+/* The integer matmul against what the machine can do at most: a register-only loop of the
+ * contract's own instructions, and plain reading of memory. Best of several runs, since the machine
+ * may be shared. */
+#include "base/arena.h"
+#include "base/pool.h"
+#include "math/kernels_internal.h"
+#include "math/peak.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { N = 8192, K = 2048, PIECE = 16 /* panels a thread claims at once */ };
+
+static double seconds_per_figure = 0.5;
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* --- Reading memory ---------------------------------------------------------------------------- */
+
+enum { READ_PIECES = 2048 };
+
+struct reader {
+	const uint8_t *data;
+	size_t piece;
+	uint64_t found[READ_PIECES];
+};
+
+static void read_piece(void *context, int index, int thread)
+{
+	struct reader *r = context;
+	const uint8_t *p = r->data + (size_t)index * r->piece;
+	uint64_t found[8] = {0};
+	(void)thread;
+	for (size_t at = 0; at < r->piece; at += 64) {
+		uint64_t line[8];
+		__builtin_prefetch(p + at + 4096);
+		memcpy(line, p + at, 64);
+		for (int i = 0; i < 8; i++)
+			found[i] |= line[i];
+	}
+	for (int i = 0; i < 8; i++)
+		r->found[index] |= found[i];
+}
+
+/* GB/s of all threads reading once over memory much larger than any cache. */
+static double measure_read_gbs(struct ol_pool *pool, const uint8_t *data, size_t bytes,
+			       double seconds)
+{
+	static struct reader r;
+	double best = 1e30;
+	r.data = data;
+	r.piece = bytes / READ_PIECES / 64 * 64;
+	for (double end = now() + seconds; now() < end;) {
+		const double start = now();
+		ol_pool_for(pool, READ_PIECES, read_piece, &r);
+		best = OL_MIN(best, now() - start);
+	}
+	return 1e-9 * (double)r.piece * READ_PIECES / best;
+}
+
+/* --- The kernels ---------------------------------------------------------------------------- */
+
+typedef size_t act_bytes_fn(int M, int cols);
+typedef void act_prepare_fn(void *act, const float *x, size_t x_stride, int M, int cols, int row0,
+			    int row1);
+typedef void matmul_fn(float *y, size_t y_stride, const void *act, const struct ol_matrix *w, int M,
+		       int panel0, int panel1);
+
+struct isa {
+	const char *name;
+	act_bytes_fn *act_bytes;
+	act_prepare_fn *act_prepare;
+	matmul_fn *matmul;
+};
+
+static const struct isa isas[] = {
+#if defined(__x86_64__)
+	{"avx512", ol_act_bytes_int_avx512, ol_act_prepare_int_avx512, ol_matmul_int_avx512},
+	{"avx2", ol_act_bytes_int_avx2, ol_act_prepare_int_avx2, ol_matmul_int_avx2},
+#elif defined(__aarch64__)
+	{"neon", ol_act_bytes_int_neon, ol_act_prepare_int_neon, ol_matmul_int_neon},
+#endif
+};
+
+static bool isa_runs(const struct isa *isa)
+{
+#if defined(__x86_64__)
+	return strcmp(isa->name, "avx512") == 0 ? __builtin_cpu_supports("avx512vnni") != 0
+						: __builtin_cpu_supports("avx2") != 0;
+#else
+	return isa != NULL;
+#endif
+}
+
+enum { PIECES = N / OL_PANEL / PIECE };
+
+struct work {
+	const struct isa *isa;
+	const void *act;
+	float *y;
+	const uint8_t *panels;
+	enum ol_weight_type type;
+	int M;
+};
+
+/* Piece `index` of a row of matrices: all their pieces are one loop, since it is the kernel that
+ * is measured here and not the pool. */
+static void multiply_piece(void *context, int index, int thread)
+{
+	const struct work *work = context;
+	const size_t bytes = ol_panels_bytes(work->type, N, K);
+	const struct ol_matrix w = {work->type, N, K,
+				    work->panels + bytes * (size_t)(index / PIECES)};
+	const int panel = index % PIECES * PIECE;
+	(void)thread;
+	work->isa->matmul(work->y, N, work->act, &w, work->M, panel, panel + PIECE);
+}
+
+static void *need(size_t bytes)
+{
+	void *block = ol_block_alloc(bytes);
+	if (!block) {
+		fprintf(stderr, "bench_matmul: no memory for %zu MB\n", bytes >> 20);
+		exit(1);
+	}
+	return block;
+}
+
+static float noise(uint32_t *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return (float)(int32_t)*state * 0x1p-31f;
+}
+
+/* `copies` matrices (N,K) one after another; the first is random, the others repeat its bytes. */
+static void fill_weights(uint8_t *panels, enum ol_weight_type type, int copies)
+{
+	const size_t bytes = ol_panels_bytes(type, N, K);
+	static uint8_t row[K * 4];
+	static float x[K];
+	uint32_t state = 1;
+	const int distinct = 4 * OL_PANEL;
+	const size_t first = ol_panels_bytes(type, distinct, K);
+	for (int o = 0; o < distinct; o++) {
+		for (int k = 0; k < K; k++)
+			x[k] = noise(&state);
+		if (!ol_quantize_row(row, type, x, K))
+			exit(1);
+		ol_pack_rows(panels, type, distinct, K, row, o, 1);
+	}
+	for (size_t at = first; at < bytes * (size_t)copies; at += first)
+		memcpy(panels + at, panels, first);
+}
+
+/* Processor time of this thread: what other programs take is not counted. */
+static double now_thread(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds for one matrix on this thread: every piece at its best, so that an interruption spoils
+ * one piece of one round only. */
+static double time_one_core(struct work *work, double seconds)
+{
+	double best[PIECES], total = 0;
+	for (int i = 0; i < PIECES; i++)
+		best[i] = 1e30;
+	for (double end = now() + seconds; now() < end;) {
+		for (int i = 0; i < PIECES; i++) {
+			const double start = now_thread();
+			multiply_piece(work, i, 0);
+			best[i] = OL_MIN(best[i], now_thread() - start);
+		}
+	}
+	for (int i = 0; i < PIECES; i++)
+		total += best[i];
+	return total;
+}
+
+/* Seconds for `copies` matrices on all threads. */
+static double time_all_cores(struct ol_pool *pool, struct work *work, int copies, double seconds)
+{
+	double best = 1e30;
+	for (double end = now() + seconds; now() < end;) {
+		const double start = now();
+		ol_pool_for(pool, copies * PIECES, multiply_piece, work);
+		best = OL_MIN(best, now() - start);
+	}
+	return best;
+}
+
+static void prepare(struct work *work, void *act, const float *x, int M)
+{
+	work->isa->act_prepare(act, x, K, M, K, 0, M);
+	work->act = act;
+	work->M = M;
+}
+
+enum { ROWS_MAX = 512, SET_MATRICES = 64 };
+
+static void bench_prefill(struct work *work, void *act, const float *x)
+{
+	static const int rows[] = {32, 64, 128, 130, 256, 512};
+	printf("%s %s, one core, N %d K %d: rows, Gop/s, share of the VNNI loop\n", work->isa->name,
+	       ol_weight_type_name(work->type), N, K);
+	for (size_t j = 0; j < OL_ARRAY_LEN(rows); j++) {
+		prepare(work, act, x, rows[j]);
+		const double peak =
+			1e-9 * ol_peak_ops(OL_PEAK_INT8_BLOCK32, seconds_per_figure / 4);
+		const double seconds = time_one_core(work, seconds_per_figure);
+		const double gops = 2e-9 * rows[j] * N * K / seconds;
+		printf("  %4d %8.1f  %.3f of %.1f\n", rows[j], gops, peak > 0 ? gops / peak : 0,
+		       peak);
+	}
+	fflush(stdout);
+}
+
+static void bench_decode(struct work *work, struct ol_pool *pool, void *act, const float *x)
+{
+	static const int rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64};
+	const size_t set = SET_MATRICES * ol_panels_bytes(work->type, N, K);
+	printf("%s %s, %d threads, %.2f GB of weights: rows, GB/s, share of reading, "
+	       "share of the VNNI loop\n",
+	       work->isa->name, ol_weight_type_name(work->type), ol_pool_threads(pool),
+	       1e-9 * (double)set);
+	for (size_t j = 0; j < OL_ARRAY_LEN(rows); j++) {
+		const double T = seconds_per_figure;
+		prepare(work, act, x, rows[j]);
+		double read_gbs = measure_read_gbs(pool, work->panels, set, T / 2);
+		const double peak =
+			1e-9 * ol_pool_threads(pool) * ol_peak_ops(OL_PEAK_INT8_BLOCK32, T / 4);
+		const double seconds = time_all_cores(pool, work, SET_MATRICES, T);
+		const double again = measure_read_gbs(pool, work->panels, set, T / 2);
+		read_gbs = OL_MAX(read_gbs, again);
+		const double gbs = 1e-9 * (double)set / seconds;
+		const double gops = 2e-9 * rows[j] * N * K * (double)SET_MATRICES / seconds;
+		printf("  %4d %8.2f  %.3f of %.2f  %.3f\n", rows[j], gbs, gbs / read_gbs, read_gbs,
+		       peak > 0 ? gops / peak : 0);
+	}
+	fflush(stdout);
+}
+
+/* bench_matmul [seconds per figure [avx512|avx2|neon [q8|q4|nf4 [prefill|decode]]]] */
+int main(int argc, char **argv)
+{
+	static const enum ol_weight_type types[] = {OL_WEIGHT_Q8, OL_WEIGHT_Q4, OL_WEIGHT_NF4};
+	const size_t bytes_max = SET_MATRICES * ol_panels_bytes(OL_WEIGHT_Q8, N, K);
+	struct ol_pool *pool;
+	if (argc > 1)
+		seconds_per_figure = strtod(argv[1], NULL);
+	if (ol_pool_open(&pool, ol_processor_count()))
+		return 1;
+
+	uint8_t *panels = need(bytes_max);
+	float *x = need((size_t)ROWS_MAX * K * sizeof *x);
+	float *y = need((size_t)ROWS_MAX * N * sizeof *y);
+	void *act = need((size_t)ROWS_MAX * K * 4);
+	uint32_t state = 7;
+	for (size_t i = 0; i < (size_t)ROWS_MAX * K; i++)
+		x[i] = noise(&state);
+
+	for (size_t t = 0; t < OL_ARRAY_LEN(types); t++) {
+		if (argc > 3 && strcmp(argv[3], ol_weight_type_name(types[t])) != 0)
+			continue;
+		fill_weights(panels, types[t], SET_MATRICES);
+		for (size_t i = 0; i < OL_ARRAY_LEN(isas); i++) {
+			if (!isa_runs(&isas[i]) || (argc > 2 && strcmp(argv[2], isas[i].name) != 0))
+				continue;
+			struct work work = {&isas[i], NULL, y, panels, types[t], 0};
+			if (argc <= 4 || strcmp(argv[4], "prefill") == 0)
+				bench_prefill(&work, act, x);
+			if (argc <= 4 || strcmp(argv[4], "decode") == 0)
+				bench_decode(&work, pool, act, x);
+		}
+	}
+	ol_pool_close(pool);
+	return 0;
+}
