@@ -87,11 +87,18 @@ function(ol_test_programs room tests uses)
   endforeach()
 endfunction()
 
-# tests/test_*.c span rooms.
+# tests/test_*.c span rooms; tests/support*.c is what they share.
 function(ol_tests folder)
   cmake_parse_arguments(TESTS "" "" "USES" ${ARGN})
+  if(NOT CMOCKA_FOUND OR OL_FUZZ)
+    return()
+  endif()
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/test_*.c)
-  ol_test_programs(${folder} "${tests}" "${TESTS_USES}")
+  file(GLOB support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/support*.c)
+  add_library(ol_${folder}_support STATIC ${support})
+  target_include_directories(ol_${folder}_support PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(ol_${folder}_support PUBLIC ${TESTS_USES} PkgConfig::CMOCKA)
+  ol_test_programs(${folder} "${tests}" ol_${folder}_support)
 endfunction()
 
 macro(ol_isa_sources_in_room name sources)
