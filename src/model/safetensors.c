@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "model/json_scan.h"
+#include "model/header_scan.h"
 
 static const struct {
 	const char *name;
@@ -22,7 +22,7 @@ static const struct {
 };
 
 struct reader {
-	struct ol_json_scan scan;
+	struct ol_header_scan scan;
 	struct ol_buf name, text; /* the tensor's name, and any other string */
 	struct ol_source_list *list;
 	const uint8_t *data; /* where offsets count from */
@@ -52,7 +52,7 @@ static enum ol_status bad_json(struct reader *r)
 	return ol_fail(r->err, OL_ERR_INPUT,
 		       "%s: the header is not as safetensors headers are: %s at byte %zu", r->path,
 		       r->scan.failure ? r->scan.failure : "something is wrong",
-		       8 + ol_json_offset(&r->scan));
+		       8 + ol_header_offset(&r->scan));
 }
 
 static bool is_text(const struct ol_buf *buf, const char *text)
@@ -63,22 +63,22 @@ static bool is_text(const struct ol_buf *buf, const char *text)
 /* {"format": "pt", …}: texts only, and none of our business. */
 static bool skip_metadata(struct reader *r)
 {
-	if (!ol_json_expect(&r->scan, '{'))
+	if (!ol_header_expect(&r->scan, '{'))
 		return false;
-	if (ol_json_accept(&r->scan, '}'))
+	if (ol_header_accept(&r->scan, '}'))
 		return true;
 	do {
-		if (!ol_json_string(&r->scan, &r->text) || !ol_json_expect(&r->scan, ':') ||
-		    !ol_json_string(&r->scan, &r->text))
+		if (!ol_header_string(&r->scan, &r->text) || !ol_header_expect(&r->scan, ':') ||
+		    !ol_header_string(&r->scan, &r->text))
 			return false;
-	} while (ol_json_accept(&r->scan, ','));
-	return ol_json_expect(&r->scan, '}');
+	} while (ol_header_accept(&r->scan, ','));
+	return ol_header_expect(&r->scan, '}');
 }
 
 static bool read_dtype(struct reader *r, struct entry *e)
 {
-	if (e->has_dtype || !ol_json_string(&r->scan, &r->text))
-		return ol_json_fail(&r->scan, "dtype stands there twice");
+	if (e->has_dtype || !ol_header_string(&r->scan, &r->text))
+		return ol_header_fail(&r->scan, "dtype stands there twice");
 	for (size_t i = 0; i < OL_ARRAY_LEN(dtypes); i++)
 		if (is_text(&r->text, dtypes[i].name)) {
 			e->has_dtype = true;
@@ -87,43 +87,43 @@ static bool read_dtype(struct reader *r, struct entry *e)
 			memcpy(e->tensor.type_name, dtypes[i].name, strlen(dtypes[i].name) + 1);
 			return true;
 		}
-	return ol_json_fail(&r->scan, "an unknown dtype");
+	return ol_header_fail(&r->scan, "an unknown dtype");
 }
 
 static bool read_shape(struct reader *r, struct entry *e)
 {
 	struct ol_source_tensor *t = &e->tensor;
-	if (e->has_shape || !ol_json_expect(&r->scan, '['))
-		return ol_json_fail(&r->scan, "shape stands there twice");
+	if (e->has_shape || !ol_header_expect(&r->scan, '['))
+		return ol_header_fail(&r->scan, "shape stands there twice");
 	e->has_shape = true;
-	if (ol_json_accept(&r->scan, ']'))
+	if (ol_header_accept(&r->scan, ']'))
 		return true;
 	do {
 		if (t->dims == OL_SOURCE_DIMS_MAX)
-			return ol_json_fail(&r->scan, "a shape has more than 8 dimensions");
-		if (!ol_json_u64(&r->scan, &t->shape[t->dims++]))
+			return ol_header_fail(&r->scan, "a shape has more than 8 dimensions");
+		if (!ol_header_u64(&r->scan, &t->shape[t->dims++]))
 			return false;
-	} while (ol_json_accept(&r->scan, ','));
-	return ol_json_expect(&r->scan, ']');
+	} while (ol_header_accept(&r->scan, ','));
+	return ol_header_expect(&r->scan, ']');
 }
 
 static bool read_offsets(struct reader *r, struct entry *e)
 {
 	if (e->has_offsets)
-		return ol_json_fail(&r->scan, "data_offsets stands there twice");
+		return ol_header_fail(&r->scan, "data_offsets stands there twice");
 	e->has_offsets = true;
-	return ol_json_expect(&r->scan, '[') && ol_json_u64(&r->scan, &e->begin) &&
-	       ol_json_expect(&r->scan, ',') && ol_json_u64(&r->scan, &e->end) &&
-	       ol_json_expect(&r->scan, ']');
+	return ol_header_expect(&r->scan, '[') && ol_header_u64(&r->scan, &e->begin) &&
+	       ol_header_expect(&r->scan, ',') && ol_header_u64(&r->scan, &e->end) &&
+	       ol_header_expect(&r->scan, ']');
 }
 
 static bool read_entry(struct reader *r, struct entry *e)
 {
 	*e = (struct entry){0};
-	if (!ol_json_expect(&r->scan, '{'))
+	if (!ol_header_expect(&r->scan, '{'))
 		return false;
 	do {
-		bool ok = ol_json_string(&r->scan, &r->text) && ol_json_expect(&r->scan, ':');
+		bool ok = ol_header_string(&r->scan, &r->text) && ol_header_expect(&r->scan, ':');
 		if (ok && is_text(&r->text, "dtype"))
 			ok = read_dtype(r, e);
 		else if (ok && is_text(&r->text, "shape"))
@@ -131,11 +131,11 @@ static bool read_entry(struct reader *r, struct entry *e)
 		else if (ok && is_text(&r->text, "data_offsets"))
 			ok = read_offsets(r, e);
 		else if (ok)
-			ok = ol_json_fail(&r->scan, "an unknown key in a tensor's entry");
+			ok = ol_header_fail(&r->scan, "an unknown key in a tensor's entry");
 		if (!ok)
 			return false;
-	} while (ol_json_accept(&r->scan, ','));
-	return ol_json_expect(&r->scan, '}');
+	} while (ol_header_accept(&r->scan, ','));
+	return ol_header_expect(&r->scan, '}');
 }
 
 static enum ol_status add_entry(struct reader *r, struct entry *e)
@@ -163,14 +163,14 @@ static enum ol_status add_entry(struct reader *r, struct entry *e)
 
 static enum ol_status read_header(struct reader *r)
 {
-	if (!ol_json_expect(&r->scan, '{'))
+	if (!ol_header_expect(&r->scan, '{'))
 		return bad_json(r);
-	if (ol_json_accept(&r->scan, '}'))
-		return ol_json_end(&r->scan) ? OL_OK : bad_json(r);
+	if (ol_header_accept(&r->scan, '}'))
+		return ol_header_end(&r->scan) ? OL_OK : bad_json(r);
 	bool metadata = false;
 	do {
 		struct entry e;
-		if (!ol_json_string(&r->scan, &r->name) || !ol_json_expect(&r->scan, ':'))
+		if (!ol_header_string(&r->scan, &r->name) || !ol_header_expect(&r->scan, ':'))
 			return bad_json(r);
 		if (is_text(&r->name, "__metadata__")) {
 			if (metadata || !skip_metadata(r))
@@ -183,9 +183,9 @@ static enum ol_status read_header(struct reader *r)
 		const enum ol_status s = add_entry(r, &e);
 		if (s != OL_OK)
 			return s;
-	} while (ol_json_accept(&r->scan, ','));
-	ol_json_expect(&r->scan, '}');
-	return ol_json_end(&r->scan) ? OL_OK : bad_json(r);
+	} while (ol_header_accept(&r->scan, ','));
+	ol_header_expect(&r->scan, '}');
+	return ol_header_end(&r->scan) ? OL_OK : bad_json(r);
 }
 
 static int by_place(const void *a, const void *b)
@@ -249,7 +249,7 @@ enum ol_status ol_safetensors_read(struct ol_source_list *list, const uint8_t *b
 		.path = path,
 		.err = err,
 	};
-	ol_json_scan_init(&r.scan, (const char *)bytes + 8, (size_t)header);
+	ol_header_scan_init(&r.scan, (const char *)bytes + 8, (size_t)header);
 	ol_buf_init(&r.name, OL_SAFETENSORS_HEADER_MAX);
 	ol_buf_init(&r.text, OL_SAFETENSORS_HEADER_MAX);
 	enum ol_status s = read_header(&r);
