@@ -22,7 +22,7 @@ static double now(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --- Reading memory ---------------------------------------------------------------------------- */
+/* --- Reading memory ------------------------------------------------------------------------- */
 
 enum { READ_PIECES = 2048 };
 

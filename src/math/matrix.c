@@ -275,7 +275,7 @@ static float least_squares(const float q[OL_BLOCK], const float x[OL_BLOCK])
 	return below == 0 ? 0 : fold(xq) / below;
 }
 
-/* Candidate scales put the largest element on level -(6.5 + step/4), step = 0..8, or on its
+/* Candidate scales put the largest element on level -(6.75 + step/4), step = 0..10, or on its
  * mirror image, so that either end of the lopsided range -8..7 may carry it; each is refined once
  * by least squares. The first candidate with the smallest squared error wins. */
 static bool quantize_q4(uint8_t *block, const float x[OL_BLOCK])
@@ -296,8 +296,8 @@ static bool quantize_q4(uint8_t *block, const float x[OL_BLOCK])
 			u[i] = x[i] * inverse_unit;
 		best_error = squared_error(best_q, u, 0);
 	}
-	for (int candidate = 0; m >= 0x1p-40f && candidate < 18; candidate++) {
-		const float level = 6.5f + 0.25f * (float)(candidate / 2);
+	for (int candidate = 0; m >= 0x1p-40f && candidate < 22; candidate++) {
+		const float level = 6.75f + 0.25f * (float)(candidate / 2);
 		levels_q4(q, u, (candidate % 2 ? level : -level) / (m * inverse_unit));
 		const uint16_t scale = ol_f32_to_f16(least_squares(q, u) * unit);
 		const float d = ol_f16_to_f32(scale) * inverse_unit;
