@@ -17,7 +17,14 @@ struct ol_tokens {
 	size_t count, room;
 };
 void ol_tokens_release(struct ol_tokens *tokens);
-OL_MUST_CHECK bool ol_tokens_push(struct ol_tokens *tokens, int32_t id);
+OL_MUST_CHECK bool ol_tokens_grow(struct ol_tokens *tokens); /* room for more, at least doubled */
+OL_MUST_CHECK static inline bool ol_tokens_push(struct ol_tokens *tokens, int32_t id)
+{
+	if (tokens->count == tokens->room && !ol_tokens_grow(tokens))
+		return false;
+	tokens->ids[tokens->count++] = id;
+	return true;
+}
 
 /* A part of a text, in bytes. */
 struct ol_text_span {
