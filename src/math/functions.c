@@ -53,7 +53,7 @@ float ol_expf(float x)
 	p = fmaf(p, r, OL_EXP_C0);
 	p = fmaf(p, r, 1.0f);
 	p = fmaf(p, r, 1.0f);
-	/* p * 2^n: p is in [0.7, 1.5] and n in [-126, 127], so adding n to the exponent is exact. */
+	/* p * 2^n: p is in [0.7, 1.5], n in [-126, 127]: adding n to the exponent is exact. */
 	return float_of(bits_of(p) + (bits_of(shifted) << 23));
 }
 
