@@ -303,7 +303,7 @@ static enum ol_status pretokenize(struct encoding *e, const char *text, size_t b
 static enum ol_status encode_stretch(struct encoding *e, const char *text, size_t begin, size_t end,
 				     bool opens_text)
 {
-	struct ol_pieces *pieces;
+	struct ol_pieces *pieces = NULL;
 	if (begin == end)
 		return OL_OK;
 	const enum ol_status s =

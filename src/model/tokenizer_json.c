@@ -346,7 +346,7 @@ enum ol_status ol_tokenizer_read_json(struct ol_tokenizer *t, const char *bytes,
 		[MERGES] = {.key = "merges"},
 	};
 	const struct reader r = {t, bytes, size, path, err};
-	size_t end;
+	size_t end = 0;
 	ol_bpe_init(&t->bpe);
 	enum ol_status s = find_values(&r, "the file", 0, parts, PARTS, &end);
 	struct ol_json_scan rest = {bytes, end, size};

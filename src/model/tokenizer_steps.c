@@ -224,7 +224,7 @@ static enum ol_status get_behavior(const struct place *p, const json_t *tree,
 
 static enum ol_status read_split(const struct place *p, const json_t *tree)
 {
-	struct ol_pretokenizer *step;
+	struct ol_pretokenizer *step = NULL;
 	enum ol_status s = add_pretokenizer(p, OL_PRETOKENIZER_SPLIT, &step);
 	if (s == OL_OK)
 		s = get_pattern(p, tree, &step->pattern);
@@ -235,8 +235,8 @@ static enum ol_status read_split(const struct place *p, const json_t *tree)
 
 static enum ol_status read_byte_level(const struct place *p, const json_t *tree)
 {
-	struct ol_pretokenizer *step;
-	bool prefix_space, use_regex;
+	struct ol_pretokenizer *step = NULL;
+	bool prefix_space = true, use_regex = true;
 	enum ol_status s = get_flag(p, tree, "add_prefix_space", true, &prefix_space);
 	if (s == OL_OK)
 		s = get_flag(p, tree, "use_regex", true, &use_regex);
@@ -253,8 +253,8 @@ static enum ol_status read_byte_level(const struct place *p, const json_t *tree)
 
 static enum ol_status read_digits(const struct place *p, const json_t *tree)
 {
-	struct ol_pretokenizer *step;
-	bool individual;
+	struct ol_pretokenizer *step = NULL;
+	bool individual = false;
 	enum ol_status s = get_flag(p, tree, "individual_digits", false, &individual);
 	if (s == OL_OK)
 		s = add_pretokenizer(p, OL_PRETOKENIZER_SPLIT, &step);
@@ -287,8 +287,8 @@ static enum ol_status get_prepend(const struct place *p, const json_t *tree,
 
 static enum ol_status read_metaspace(const struct place *p, const json_t *tree)
 {
-	struct ol_pretokenizer *step;
-	bool split;
+	struct ol_pretokenizer *step = NULL;
+	bool split = true;
 	enum ol_status s = add_pretokenizer(p, OL_PRETOKENIZER_METASPACE, &step);
 	if (s == OL_OK)
 		s = get_character(p, tree, "replacement", &step->replacement);
