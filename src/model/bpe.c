@@ -259,7 +259,8 @@ static bool push_ids(struct ol_tokens *out, const int32_t *ids, size_t count)
 	return true;
 }
 
-static void remember(struct ol_bpe_work *work, uint32_t hash, size_t begin, size_t size, size_t count)
+static void remember(struct ol_bpe_work *work, uint32_t hash, size_t begin, size_t size,
+		     size_t count)
 {
 	const size_t tokens = work->out->count - count - work->out_begin;
 	if (size > CACHED_WORD_MAX || tokens > UINT32_MAX)
@@ -280,7 +281,8 @@ static const struct ol_bpe_cached *recall(const struct ol_bpe_work *work, uint32
 static int32_t find_word(const struct ol_bpe *bpe, uint32_t hash, const char *word, size_t size)
 {
 	const struct ol_text_table *table = bpe->byte_level ? &bpe->raws : &bpe->texts;
-	for (size_t at = hash & table->mask; table->slots[at].id >= 0; at = (at + 1) & table->mask) {
+	for (size_t at = hash & table->mask; table->slots[at].id >= 0;
+	     at = (at + 1) & table->mask) {
 		const struct ol_text_slot *slot = &table->slots[at];
 		if (slot->hash == hash && slot->size == size &&
 		    memcmp(bpe->pool + slot->begin, word, size) == 0)
@@ -289,9 +291,10 @@ static int32_t find_word(const struct ol_bpe *bpe, uint32_t hash, const char *wo
 	return -1;
 }
 
-/* A word that nothing cuts further. Most words of a text are entries of the vocabulary that come out
- * as themselves; which ones do is found out the first time and noted in bpe->whole. */
-static bool encode_word(const struct ol_bpe *bpe, struct ol_bpe_work *work, size_t begin, size_t end)
+/* A word that nothing cuts further. Most words of a text are entries of the vocabulary that come
+ * out as themselves; which ones do is found out the first time and noted in bpe->whole. */
+static bool encode_word(const struct ol_bpe *bpe, struct ol_bpe_work *work, size_t begin,
+			size_t end)
 {
 	const char *word = work->base + begin;
 	const size_t size = end - begin;
@@ -306,7 +309,8 @@ static bool encode_word(const struct ol_bpe *bpe, struct ol_bpe_work *work, size
 	const struct ol_bpe_cached *c = recall(work, hash, word, size);
 	if (c) {
 		for (size_t i = 0; i < c->count; i++)
-			if (!ol_tokens_push(work->out, work->out->ids[work->out_begin + c->tokens + i]))
+			if (!ol_tokens_push(work->out,
+					    work->out->ids[work->out_begin + c->tokens + i]))
 				return false;
 		return true;
 	}

@@ -1,9 +1,9 @@
 /* model/bpe.h, floor 2: byte-pair encoding of one word.
  *
- * An ol_bpe is a vocabulary (text <-> id) and ranked merges of id pairs. A word starts as one symbol
- * per byte (byte-level) or per character; the lowest-ranked adjacent pair merges, the leftmost first,
- * until none is left. Immutable once finished and shared by threads, apart from `whole`, a memo of a
- * pure function.
+ * An ol_bpe is a vocabulary (text <-> id) and ranked merges of id pairs. A word starts as one
+ * symbol per byte (byte-level) or per character; the lowest-ranked adjacent pair merges, the
+ * leftmost first, until none is left. Immutable once finished and shared by threads, apart from
+ * `whole`, a memo of a pure function.
  *
  * Words are split further where no merge can ever reach across (see ol_bpe_finish), so that texts
  * without a pre-tokenizer are not one word of a million characters. */
@@ -65,7 +65,8 @@ struct ol_bpe {
 	uint64_t *joints; /* any characters: first << 32 | second; open addressing, 0: free */
 	size_t joint_mask, joint_count;
 
-	_Atomic uint8_t *whole; /* by id: is the entry, as a word, this one id? 0 not known, 1, 2 no */
+	_Atomic uint8_t
+		*whole; /* by id: is the entry, as a word, this one id? 0 not known, 1, 2 no */
 };
 
 /* While a word is being merged; owned by one call of encode. */
@@ -119,13 +120,14 @@ OL_MUST_CHECK bool ol_text_table_put(struct ol_text_table *table, const char *po
 int32_t ol_text_table_find(const struct ol_text_table *table, const char *pool, const char *text,
 			   size_t size);
 
-/* GPT-2's printable stand-ins for bytes. The bytes an entry spells, or false when it has a character
- * outside of that alphabet. out has room for size bytes. */
+/* GPT-2's printable stand-ins for bytes. The bytes an entry spells, or false when it has a
+ * character outside of that alphabet. out has room for size bytes. */
 bool ol_byte_alphabet_decode(const char *entry, size_t size, char *out, size_t *size_out);
 uint32_t ol_byte_alphabet(uint8_t byte); /* the code point that stands for a byte */
 
 /* Encoding. */
-OL_MUST_CHECK bool ol_bpe_work_init(struct ol_bpe_work *work, struct ol_tokens *out, size_t text_size);
+OL_MUST_CHECK bool ol_bpe_work_init(struct ol_bpe_work *work, struct ol_tokens *out,
+				    size_t text_size);
 void ol_bpe_work_release(struct ol_bpe_work *work);
 /* Appends the ids of the word [begin, end) of work->base to work->out. */
 OL_MUST_CHECK bool ol_bpe_encode(const struct ol_bpe *bpe, struct ol_bpe_work *work, size_t begin,

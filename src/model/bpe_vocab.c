@@ -69,7 +69,8 @@ int32_t ol_text_table_find(const struct ol_text_table *table, const char *pool, 
 	if (!table->slots)
 		return -1;
 	const uint32_t hash = ol_hash_text(text, size);
-	for (size_t at = hash & table->mask; table->slots[at].id >= 0; at = (at + 1) & table->mask) {
+	for (size_t at = hash & table->mask; table->slots[at].id >= 0;
+	     at = (at + 1) & table->mask) {
 		const struct ol_text_slot *slot = &table->slots[at];
 		if (slot->hash == hash && slot->size == size &&
 		    memcmp(pool + slot->begin, text, size) == 0)
@@ -332,7 +333,8 @@ static bool find_joints(struct ol_bpe *bpe)
 		size_t length;
 		if (m->left < 0)
 			continue;
-		const struct ol_text_ref left = bpe->entries[m->left], right = bpe->entries[m->right];
+		const struct ol_text_ref left = bpe->entries[m->left],
+					 right = bpe->entries[m->right];
 		const char *text = bpe->pool + left.begin;
 		const uint32_t first = ol_utf8_at(text + ol_utf8_before(text, left.size), &length);
 		const uint32_t second = ol_utf8_at(bpe->pool + right.begin, &length);

@@ -115,7 +115,8 @@ bool ol_json_scan_index(struct ol_json_scan *scan, int32_t *value_out)
 	int64_t value = 0;
 	skip_space(scan);
 	const size_t begin = scan->at;
-	while (scan->at < scan->size && scan->text[scan->at] >= '0' && scan->text[scan->at] <= '9') {
+	while (scan->at < scan->size && scan->text[scan->at] >= '0' &&
+	       scan->text[scan->at] <= '9') {
 		value = value * 10 + (scan->text[scan->at] - '0');
 		if (value > INT32_MAX)
 			return false;

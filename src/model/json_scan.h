@@ -1,8 +1,8 @@
 /* model/json_scan.h, floor 2: walking through a JSON text in place, one token at a time.
  *
- * A vocabulary of 250,000 entries is 30 MB of JSON; building a tree of it takes a second. This reads
- * it in one pass instead: no tree, no recursion, strings unescaped straight to where they belong.
- * Every function returns false on malformed input and leaves `at` on the offending byte. */
+ * A vocabulary of 250,000 entries is 30 MB of JSON; building a tree of it takes a second. This
+ * reads it in one pass instead: no tree, no recursion, strings unescaped straight to where they
+ * belong. Every function returns false on malformed input and leaves `at` on the offending byte. */
 #ifndef OL_MODEL_JSON_SCAN_H
 #define OL_MODEL_JSON_SCAN_H
 
@@ -19,8 +19,8 @@ struct ol_json_scan {
 bool ol_json_scan_take(struct ol_json_scan *scan, char c);
 /* The next character that is not white space, not consumed; '\0' at the end. */
 char ol_json_scan_peek(struct ol_json_scan *scan);
-/* Unescapes a string into out, which has room for as many bytes as the text has left. Surrogate pairs
- * become one character; half of one is malformed, as is anything that is not UTF-8. */
+/* Unescapes a string into out, which has room for as many bytes as the text has left. Surrogate
+ * pairs become one character; half of one is malformed, as is anything that is not UTF-8. */
 bool ol_json_scan_string(struct ol_json_scan *scan, char *out, size_t *size_out);
 /* A whole number from 0 to 2^31-1. */
 bool ol_json_scan_index(struct ol_json_scan *scan, int32_t *value_out);

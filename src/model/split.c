@@ -117,7 +117,7 @@ struct cursor {
 enum { SPACE = OL_UNICODE_SPACE, LETTER = OL_UNICODE_LETTER, NUMBER = OL_UNICODE_NUMBER };
 enum { ANY_CLASS = SPACE | LETTER | NUMBER };
 
-/* The class of the character at `at` (0: punctuation and the like) and where the next one begins. */
+/* The class of the character at `at` (0: punctuation and such) and where the next one begins. */
 static inline unsigned class_at(const struct cursor *c, size_t at, size_t *next)
 {
 	size_t length;

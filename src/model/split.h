@@ -1,8 +1,8 @@
 /* model/split.h, floor 2: finding the pieces a pattern cuts a text into.
  *
- * The patterns of the common tokenizers (GPT-2, Llama 3, Qwen 2 and 3) and plain strings have code of
- * their own; any other goes to PCRE2, translated from the dialect of Oniguruma. All of them agree with
- * the oracle's engine. */
+ * The patterns of the common tokenizers (GPT-2, Llama 3, Qwen 2 and 3) and plain strings have code
+ * of their own; any other goes to PCRE2, translated from the dialect of Oniguruma. All of them
+ * agree with the oracle's engine. */
 #ifndef OL_MODEL_SPLIT_H
 #define OL_MODEL_SPLIT_H
 
@@ -32,7 +32,8 @@ void ol_pieces_release(struct ol_pieces *pieces);
 OL_MUST_CHECK bool ol_pieces_push(struct ol_pieces *pieces, size_t begin, size_t end, bool matched);
 
 OL_MUST_CHECK bool ol_split_open_known(struct ol_split **split_out, enum ol_split_known known);
-OL_MUST_CHECK bool ol_split_open_string(struct ol_split **split_out, const char *string, size_t size);
+OL_MUST_CHECK bool ol_split_open_string(struct ol_split **split_out, const char *string,
+					size_t size);
 /* `where` (a file and a key) opens the sentence of the error. A known pattern is recognised unless
  * plain_engine is asked for (tests compare the two). */
 OL_MUST_CHECK enum ol_status ol_split_open_regex(struct ol_split **split_out, const char *pattern,
@@ -43,8 +44,8 @@ void ol_split_close(struct ol_split *split);
 OL_MUST_CHECK bool ol_split_work_open(struct ol_split_work **work_out);
 void ol_split_work_close(struct ol_split_work *work);
 
-/* Appends the pieces of text[begin, end): together they cover it, ascending. The text is valid UTF-8;
- * what is outside of the range is not looked at. */
+/* Appends the pieces of text[begin, end): together they cover it, ascending. The text is valid
+ * UTF-8; what is outside of the range is not looked at. */
 OL_MUST_CHECK enum ol_status ol_split_find(const struct ol_split *split, struct ol_split_work *work,
 					   struct ol_pieces *pieces, const char *text, size_t begin,
 					   size_t end, struct ol_error *err);

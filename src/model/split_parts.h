@@ -29,7 +29,7 @@ extern const char *const ol_split_known_patterns[3];
 enum ol_status ol_split_compile(struct ol_split *split, const char *pattern, size_t size,
 				const char *where, struct ol_error *err);
 enum ol_status ol_split_find_regex(const struct ol_split *split, struct ol_split_work *work,
-				   struct ol_pieces *pieces, const char *text, size_t begin, size_t end,
-				   struct ol_error *err);
+				   struct ol_pieces *pieces, const char *text, size_t begin,
+				   size_t end, struct ol_error *err);
 
 #endif

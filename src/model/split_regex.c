@@ -33,8 +33,10 @@ struct translation {
 
 static enum ol_status refuse(const struct translation *t, const char *what)
 {
-	return ol_fail(t->err, OL_ERR_UNSUPPORTED, "%s: the pattern uses %s at byte %zu, which is not "
-		       "supported", t->where, what, t->at);
+	return ol_fail(t->err, OL_ERR_UNSUPPORTED,
+		       "%s: the pattern uses %s at byte %zu, which is not "
+		       "supported",
+		       t->where, what, t->at);
 }
 
 /* \p{Name} and \P{Name}: general categories and scripts, which PCRE2 spells the same way. */
@@ -54,7 +56,8 @@ static enum ol_status translate_property(struct translation *t)
 	return OL_OK;
 }
 
-static enum ol_status translate_class_escape(struct translation *t, const char *positive, char letter)
+static enum ol_status translate_class_escape(struct translation *t, const char *positive,
+					     char letter)
 {
 	const bool negative = isupper((unsigned char)letter);
 	if (t->in_class && negative)
@@ -192,8 +195,10 @@ enum ol_status ol_split_compile(struct ol_split *split, const char *pattern, siz
 	struct translation t = {.pattern = pattern, .size = size, .where = where, .err = err};
 	enum ol_status s = OL_OK;
 	if (size == 0 || size > PATTERN_MAX)
-		return ol_fail(err, OL_ERR_UNSUPPORTED, "%s: the pattern has %zu bytes; 1 to %d are "
-			       "supported", where, size, PATTERN_MAX);
+		return ol_fail(err, OL_ERR_UNSUPPORTED,
+			       "%s: the pattern has %zu bytes; 1 to %d are "
+			       "supported",
+			       where, size, PATTERN_MAX);
 	ol_buf_init(&t.out, 64 * PATTERN_MAX);
 	while (s == OL_OK && t.at < size)
 		s = translate_character(&t);
@@ -247,8 +252,8 @@ static size_t character_after(const char *text, size_t at, size_t end)
 
 /* Oniguruma's iteration: an empty match right behind the last match is passed over. */
 enum ol_status ol_split_find_regex(const struct ol_split *split, struct ol_split_work *work,
-				   struct ol_pieces *pieces, const char *text, size_t begin, size_t end,
-				   struct ol_error *err)
+				   struct ol_pieces *pieces, const char *text, size_t begin,
+				   size_t end, struct ol_error *err)
 {
 	const char *subject = text + begin;
 	const size_t size = end - begin;
@@ -262,8 +267,10 @@ enum ol_status ol_split_find_regex(const struct ol_split *split, struct ol_split
 		if (found < 0) {
 			char reason[128] = "";
 			pcre2_get_error_message(found, (PCRE2_UCHAR *)reason, sizeof reason);
-			return ol_fail(err, OL_ERR_INPUT, "the tokenizer's split pattern gave up at byte "
-				       "%zu of a text: %s", at, reason);
+			return ol_fail(err, OL_ERR_INPUT,
+				       "the tokenizer's split pattern gave up at byte "
+				       "%zu of a text: %s",
+				       at, reason);
 		}
 		const PCRE2_SIZE *match = pcre2_get_ovector_pointer(work->match);
 		const size_t from = match[0], to = match[1];

@@ -36,8 +36,8 @@ bool ol_bytes_set(struct ol_bytes *bytes, const char *data, size_t size)
 	return true;
 }
 
-/* Names (what the file spells) and pieces (what they stand for) of every id, the pieces in one block
- * of their own. */
+/* Names (what the file spells) and pieces (what they stand for) of every id, the pieces in one
+ * block of their own. */
 static bool build_pieces(struct ol_tokenizer *t)
 {
 	struct ol_buf pool;
@@ -80,37 +80,41 @@ static bool needs_work(const struct ol_split *pattern)
 enum ol_status ol_tokenizer_finish(struct ol_tokenizer *t, const char *path, struct ol_error *err)
 {
 	for (int i = 0; i < OL_TOKENIZER_STEPS_MAX; i++)
-		if (needs_work(t->normalizers[i].pattern) || needs_work(t->pretokenizers[i].pattern) ||
-		    needs_work(t->decoders[i].pattern))
+		if (needs_work(t->normalizers[i].pattern) ||
+		    needs_work(t->pretokenizers[i].pattern) || needs_work(t->decoders[i].pattern))
 			t->has_regex = true;
 	const enum ol_status s = ol_tokenizer_add_tokens(t, path, err);
 	if (s != OL_OK)
 		return s;
 	for (int i = 0; i < t->before_count + t->after_count; i++) {
-		const int32_t id = i < t->before_count ? t->before[i] : t->after[i - t->before_count];
+		const int32_t id =
+			i < t->before_count ? t->before[i] : t->after[i - t->before_count];
 		if (id >= t->vocab_size)
-			return ol_fail(err, OL_ERR_INPUT, "%s: post_processor: the id %d is not in the "
-				       "vocabulary", path, (int)id);
+			return ol_fail(err, OL_ERR_INPUT,
+				       "%s: post_processor: the id %d is not in the "
+				       "vocabulary",
+				       path, (int)id);
 	}
 	if (!build_pieces(t))
 		return ol_fail(err, OL_ERR_FULL, "%s: out of memory", path);
 	return OL_OK;
 }
 
-enum ol_status ol_tokenizer_open(struct ol_tokenizer **tokenizer_out, const char *bytes, size_t size,
-				 const char *path, struct ol_error *err)
+enum ol_status ol_tokenizer_open(struct ol_tokenizer **tokenizer_out, const char *bytes,
+				 size_t size, const char *path, struct ol_error *err)
 {
 	size_t at = 0;
 	if (size == 0 || size > OL_TOKENIZER_FILE_MAX)
-		return ol_fail(err, OL_ERR_INPUT, "%s: a tokenizer of %zu bytes; 1 to %d are supported",
-			       path, size, OL_TOKENIZER_FILE_MAX);
+		return ol_fail(err, OL_ERR_INPUT,
+			       "%s: a tokenizer of %zu bytes; 1 to %d are supported", path, size,
+			       OL_TOKENIZER_FILE_MAX);
 	struct ol_tokenizer *t = calloc(1, sizeof *t);
 	if (!t)
 		return ol_fail(err, OL_ERR_FULL, "%s: out of memory", path);
 	while (at < size && strchr(" \n\r\t", bytes[at]) && bytes[at])
 		at++;
-	/* A SentencePiece model begins with a field of its own: 0x0a, which is a newline, but then no
-	 * brace comes. */
+	/* A SentencePiece model begins with a field of its own: 0x0a, which is a newline, but then
+	 * no brace comes. */
 	const bool json = at < size && bytes[at] == '{';
 	enum ol_status s = json ? ol_tokenizer_read_json(t, bytes, size, path, err)
 				: ol_tokenizer_read_sentencepiece(t, bytes, size, path, err);

@@ -76,12 +76,12 @@ static bool trie_add(struct ol_trie *trie, const char *text, size_t size, int32_
 
 static bool same_options(const struct ol_added *a, const struct ol_added *b)
 {
-	return a->single_word == b->single_word && a->lstrip == b->lstrip && a->rstrip == b->rstrip &&
-	       a->normalized == b->normalized && a->special == b->special;
+	return a->single_word == b->single_word && a->lstrip == b->lstrip &&
+	       a->rstrip == b->rstrip && a->normalized == b->normalized && a->special == b->special;
 }
 
-/* The id the library gives an added token: that of an equal text before it, of the vocabulary, or the
- * next one past the size of the vocabulary. */
+/* The id the library gives an added token: that of an equal text before it, of the vocabulary, or
+ * the next one past the size of the vocabulary. */
 static enum ol_status number_tokens(struct ol_tokenizer *t, const char *path, struct ol_error *err)
 {
 	struct ol_bpe *bpe = &t->bpe;
@@ -100,9 +100,10 @@ static enum ol_status number_tokens(struct ol_tokenizer *t, const char *path, st
 		if (id < 0)
 			id = next++;
 		if (id != a->id)
-			return ol_fail(err, OL_ERR_INPUT, "%s: added_tokens: \"%.60s\" is declared as id %d, "
-				       "but its place in the vocabulary makes it %d", path, a->content.data,
-				       (int)a->id, (int)id);
+			return ol_fail(err, OL_ERR_INPUT,
+				       "%s: added_tokens: \"%.60s\" is declared as id %d, "
+				       "but its place in the vocabulary makes it %d",
+				       path, a->content.data, (int)a->id, (int)id);
 		if (!ol_text_table_put(&t->added_ids, t->added_pool, text, id))
 			return ol_fail(err, OL_ERR_FULL, "%s: added_tokens: out of memory", path);
 		begin += a->content.size;
@@ -152,11 +153,14 @@ static enum ol_status add_pattern(struct ol_tokenizer *t, int32_t token, struct 
 	const struct ol_stretch stretch = {a->content.data, NULL, a->content.size, true};
 	s = ol_tokenizer_normalize(t, &text, NULL, &stretch, work, err);
 	if (s == OL_OK && text.size == 0)
-		s = ol_fail(err, OL_ERR_UNSUPPORTED, "%s: added_tokens: the normalizer leaves nothing of "
-			    "\"%.60s\"", path, a->content.data);
-	if (s == OL_OK && text.size > 64 * OL_TOKENIZER_ADDED_SIZE_MAX)
-		s = ol_fail(err, OL_ERR_FULL, "%s: added_tokens: the normalizer makes \"%.60s\" too long",
+		s = ol_fail(err, OL_ERR_UNSUPPORTED,
+			    "%s: added_tokens: the normalizer leaves nothing of "
+			    "\"%.60s\"",
 			    path, a->content.data);
+	if (s == OL_OK && text.size > 64 * OL_TOKENIZER_ADDED_SIZE_MAX)
+		s = ol_fail(err, OL_ERR_FULL,
+			    "%s: added_tokens: the normalizer makes \"%.60s\" too long", path,
+			    a->content.data);
 	if (s == OL_OK && !trie_add(&t->normalized, text.data, text.size, token))
 		s = ol_fail(err, OL_ERR_FULL, "%s: added_tokens: out of memory", path);
 	ol_buf_release(&text);
@@ -179,7 +183,8 @@ static enum ol_status build_tries(struct ol_tokenizer *t, const char *path, stru
 	return s;
 }
 
-enum ol_status ol_tokenizer_add_tokens(struct ol_tokenizer *t, const char *path, struct ol_error *err)
+enum ol_status ol_tokenizer_add_tokens(struct ol_tokenizer *t, const char *path,
+				       struct ol_error *err)
 {
 	size_t total = 1;
 	for (size_t i = 0; i < t->added_count; i++)
@@ -210,7 +215,8 @@ static unsigned class_of(const char *text, size_t at)
 
 static bool stands_alone(const char *text, size_t begin, size_t end, size_t size)
 {
-	const bool left = begin == 0 || !(class_of(text, ol_utf8_before(text, begin)) & OL_UNICODE_WORD);
+	const bool left =
+		begin == 0 || !(class_of(text, ol_utf8_before(text, begin)) & OL_UNICODE_WORD);
 	return left && (end == size || !(class_of(text, end) & OL_UNICODE_WORD));
 }
 

@@ -23,9 +23,10 @@ struct ol_cuts {
 OL_MUST_CHECK bool ol_cuts_push(struct ol_cuts *cuts, size_t begin, size_t end, int32_t id);
 
 /* Numbers the added tokens and builds both tries; the vocabulary is complete. */
-enum ol_status ol_tokenizer_add_tokens(struct ol_tokenizer *t, const char *path, struct ol_error *err);
+enum ol_status ol_tokenizer_add_tokens(struct ol_tokenizer *t, const char *path,
+				       struct ol_error *err);
 
-/* The first place at or after *at with a text of the trie that ends by `limit`: the longest there. */
+/* The first place at or after *at with a text of the trie that ends by `limit`: its longest. */
 bool ol_trie_find(const struct ol_trie *trie, const char *text, size_t *at, size_t limit,
 		  size_t *end_out, int32_t *token_out);
 

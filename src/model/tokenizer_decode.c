@@ -1,5 +1,5 @@
-/* Ids to text. The library's decoders work on a list of strings; so do ours: one buffer and where each
- * string ends. */
+/* Ids to text. The library's decoders work on a list of strings; so do ours: one buffer and where
+ * each string ends. */
 #include "model/tokenizer_parts.h"
 
 #include "model/unicode.h"
@@ -113,8 +113,8 @@ static bool decode_byte_level(struct strings *to, const struct strings *from)
 	return ok;
 }
 
-static bool replace_in(struct strings *to, const struct ol_decoder *step, struct ol_split_work *work,
-		       const char *s, size_t size)
+static bool replace_in(struct strings *to, const struct ol_decoder *step,
+		       struct ol_split_work *work, const char *s, size_t size)
 {
 	struct ol_pieces pieces = {0};
 	bool ok = ol_split_find(step->pattern, work, &pieces, s, 0, size, NULL) == OL_OK;
@@ -144,8 +144,8 @@ static bool strip_in(struct strings *to, const struct ol_decoder *step, const ch
 	return put(to, s, size);
 }
 
-static bool metaspace_in(struct strings *to, const struct ol_decoder *step, bool first, const char *s,
-			 size_t size)
+static bool metaspace_in(struct strings *to, const struct ol_decoder *step, bool first,
+			 const char *s, size_t size)
 {
 	const struct ol_bytes *c = &step->content;
 	bool ok = true;
@@ -161,8 +161,8 @@ static bool metaspace_in(struct strings *to, const struct ol_decoder *step, bool
 	return ok;
 }
 
-static bool decode_step(struct strings *to, const struct strings *from, const struct ol_decoder *step,
-			struct ol_split_work *work)
+static bool decode_step(struct strings *to, const struct strings *from,
+			const struct ol_decoder *step, struct ol_split_work *work)
 {
 	size_t begin = 0;
 	bool ok = true;
@@ -227,7 +227,8 @@ bool ol_tokenizer_decode(const struct ol_tokenizer *t, struct ol_buf *text, cons
 			continue;
 		if (t->no_decoder && lists[0].count > 0)
 			ok = put(&lists[0], " ", 1);
-		ok = ok && put(&lists[0], t->names[id].data, t->names[id].size) && end_string(&lists[0]);
+		ok = ok && put(&lists[0], t->names[id].data, t->names[id].size) &&
+		     end_string(&lists[0]);
 	}
 	ok = ok && run_decoders(t, lists, &last) &&
 	     ol_buf_append(text, lists[last].text.data, lists[last].text.size);

@@ -15,8 +15,10 @@ static enum ol_status no_memory(struct ol_error *err)
 /* An append that failed met the limit of its buffer, or there is no memory. */
 static enum ol_status no_room(const struct ol_buf *buf, struct ol_error *err)
 {
-	return ol_fail(err, OL_ERR_FULL, "the tokenizer's normalizers make more than %zu bytes of a text, "
-		       "or there is no memory for them", buf->max);
+	return ol_fail(err, OL_ERR_FULL,
+		       "the tokenizer's normalizers make more than %zu bytes of a text, "
+		       "or there is no memory for them",
+		       buf->max);
 }
 
 /* text is what the step reads; out is empty and has a limit. */
@@ -59,9 +61,9 @@ static bool replace_byte(const struct replacing *r, size_t size, int byte,
 	}
 }
 
-static enum ol_status replace(const struct replacing *r, size_t size, const struct ol_split *pattern,
-			      const struct ol_bytes *content, struct ol_split_work *work,
-			      struct ol_error *err)
+static enum ol_status replace(const struct replacing *r, size_t size,
+			      const struct ol_split *pattern, const struct ol_bytes *content,
+			      struct ol_split_work *work, struct ol_error *err)
 {
 	const int byte = ol_split_single_byte(pattern);
 	struct ol_pieces pieces = {0};
@@ -261,9 +263,10 @@ static enum ol_status change_pieces(struct encoding *e, const struct ol_pretoken
 	return OL_OK;
 }
 
-/* Cuts text[begin, end) into words. The words are in *pieces_out; their text begins at *text_out. */
+/* Cuts text[begin, end) into words: *pieces_out, whose text begins at *text_out. */
 static enum ol_status pretokenize(struct encoding *e, const char *text, size_t begin, size_t end,
-				  bool opens_text, const char **text_out, struct ol_pieces **pieces_out)
+				  bool opens_text, const char **text_out,
+				  struct ol_pieces **pieces_out)
 {
 	size_t changes = 0;
 	struct ol_pieces *from = &e->pieces[0], *to = &e->pieces[1];
@@ -288,7 +291,8 @@ static enum ol_status pretokenize(struct encoding *e, const char *text, size_t b
 			to->count = 0;
 		}
 		if (s == OL_OK && step->pattern) {
-			s = split_pieces(e, step->pattern, step->behavior, step->invert, text, from, to);
+			s = split_pieces(e, step->pattern, step->behavior, step->invert, text, from,
+					 to);
 			struct ol_pieces *swap = from;
 			from = to;
 			to = swap;
@@ -317,8 +321,9 @@ static enum ol_status encode_stretch(struct encoding *e, const char *text, size_
 }
 
 /* Looks for normalized added tokens in [begin, size) of the normalized text. */
-static enum ol_status encode_normalized(struct encoding *e, size_t begin, const struct ol_plain *plain,
-					enum ol_special special, bool opens_text)
+static enum ol_status encode_normalized(struct encoding *e, size_t begin,
+					const struct ol_plain *plain, enum ol_special special,
+					bool opens_text)
 {
 	const char *text = e->normalized.data + begin;
 	const size_t size = e->normalized.size - begin;
@@ -330,8 +335,8 @@ static enum ol_status encode_normalized(struct encoding *e, size_t begin, const 
 	for (size_t i = 0; s == OL_OK && i < cuts.count; i++) {
 		const struct ol_cut *cut = &cuts.list[i];
 		if (cut->id < 0)
-			s = encode_stretch(e, e->normalized.data, begin + cut->begin, begin + cut->end,
-					   opens_text && cut->begin == 0);
+			s = encode_stretch(e, e->normalized.data, begin + cut->begin,
+					   begin + cut->end, opens_text && cut->begin == 0);
 		else if (!ol_tokens_push(e->out, cut->id))
 			s = no_memory(e->err);
 	}
@@ -387,7 +392,8 @@ static enum ol_status encode_text(struct encoding *e, const char *text, size_t s
 		return OL_OK;
 	if (special == OL_SPECIAL_NONE || e->t->raw.count == 0)
 		return encode_segment(e, text, 0, size, plain, special);
-	enum ol_status s = ol_tokenizer_find_added(e->t, &e->t->raw, text, size, plain, &cuts, e->err);
+	enum ol_status s =
+		ol_tokenizer_find_added(e->t, &e->t->raw, text, size, plain, &cuts, e->err);
 	for (size_t i = 0; s == OL_OK && i < cuts.count; i++) {
 		const struct ol_cut *cut = &cuts.list[i];
 		if (cut->id < 0)
@@ -438,8 +444,10 @@ enum ol_status ol_tokenizer_encode(const struct ol_tokenizer *t, struct ol_token
 		OL_ASSERT(plain[i].begin <= plain[i].end && plain[i].end <= size &&
 			  (i == 0 || plain[i - 1].end <= plain[i].begin));
 	if (size > OL_TOKENIZER_TEXT_MAX)
-		return ol_fail(err, OL_ERR_FULL, "a text of %zu bytes is too long to tokenize at once: the "
-			       "limit is %d", size, OL_TOKENIZER_TEXT_MAX);
+		return ol_fail(err, OL_ERR_FULL,
+			       "a text of %zu bytes is too long to tokenize at once: the "
+			       "limit is %d",
+			       size, OL_TOKENIZER_TEXT_MAX);
 	const size_t valid = ol_utf8_check(text, size);
 	if (valid < size)
 		return ol_fail(err, OL_ERR_INPUT, "the text is not valid UTF-8 at byte %zu", valid);

@@ -50,8 +50,9 @@ static enum ol_status find_values(const struct reader *r, const char *where, siz
 			    memcmp(values[i].key, key, key_size) != 0)
 				continue;
 			if (values[i].begin != values[i].end)
-				return ol_fail(r->err, OL_ERR_INPUT, "%s: %s: the key \"%s\" comes twice",
-					       r->path, where, values[i].key);
+				return ol_fail(r->err, OL_ERR_INPUT,
+					       "%s: %s: the key \"%s\" comes twice", r->path, where,
+					       values[i].key);
 			values[i].begin = value_begin;
 			values[i].end = scan.at;
 		}
@@ -62,14 +63,16 @@ static enum ol_status find_values(const struct reader *r, const char *where, siz
 }
 
 /* The tree of a small value; NULL for an absent one and for null. */
-static enum ol_status parse_tree(const struct reader *r, const struct value *value, json_t **tree_out)
+static enum ol_status parse_tree(const struct reader *r, const struct value *value,
+				 json_t **tree_out)
 {
 	json_error_t error;
 	*tree_out = NULL;
 	if (value->begin == value->end)
 		return OL_OK;
-	json_t *tree = json_loadb(r->bytes + value->begin, value->end - value->begin,
-				  JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+	json_t *tree =
+		json_loadb(r->bytes + value->begin, value->end - value->begin,
+			   JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	if (!tree)
 		return ol_fail(r->err, OL_ERR_INPUT, "%s: %s: %s", r->path, value->key, error.text);
 	if (json_is_null(tree))
@@ -97,14 +100,19 @@ static enum ol_status read_vocab(const struct reader *r, const struct value *val
 		if (!ol_json_scan_string(&scan, bpe->pool + bpe->pool_size, &size) ||
 		    !ol_json_scan_take(&scan, ':'))
 			return malformed(r, &scan, "model.vocab");
-		if (!ol_json_scan_index(&scan, &id) || id >= OL_VOCAB_MAX || size > OL_BPE_ENTRY_MAX)
-			return ol_fail(r->err, OL_ERR_INPUT, "%s: model.vocab: the entry \"%.*s\" has no "
-				       "id from 0 to %d, or is longer than %d bytes", r->path,
-				       (int)OL_MIN(size, (size_t)60), bpe->pool + bpe->pool_size,
-				       OL_VOCAB_MAX - 1, OL_BPE_ENTRY_MAX);
+		if (!ol_json_scan_index(&scan, &id) || id >= OL_VOCAB_MAX ||
+		    size > OL_BPE_ENTRY_MAX)
+			return ol_fail(r->err, OL_ERR_INPUT,
+				       "%s: model.vocab: the entry \"%.*s\" has no "
+				       "id from 0 to %d, or is longer than %d bytes",
+				       r->path, (int)OL_MIN(size, (size_t)60),
+				       bpe->pool + bpe->pool_size, OL_VOCAB_MAX - 1,
+				       OL_BPE_ENTRY_MAX);
 		if (!ol_bpe_add_entry(bpe, size, id))
-			return ol_fail(r->err, OL_ERR_FULL, "%s: out of memory for model.vocab, or its "
-				       "entries were made to collide", r->path);
+			return ol_fail(r->err, OL_ERR_FULL,
+				       "%s: out of memory for model.vocab, or its "
+				       "entries were made to collide",
+				       r->path);
 		first = false;
 	}
 	return OL_OK;
@@ -118,13 +126,16 @@ static enum ol_status add_merge(const struct reader *r, int32_t rank, char *text
 	const int32_t a = ol_bpe_find(bpe, text, left), b = ol_bpe_find(bpe, text + left, right);
 	const int32_t made = ol_bpe_find(bpe, text, left + right);
 	if (a < 0 || b < 0 || made < 0 || left == 0 || right == 0)
-		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.merges[%d] (\"%.*s\" + \"%.*s\"): a side "
-			       "of it, or what it makes, is not in model.vocab", r->path, (int)rank,
-			       (int)OL_MIN(left, (size_t)60), text, (int)OL_MIN(right, (size_t)60),
-			       text + left);
+		return ol_fail(r->err, OL_ERR_INPUT,
+			       "%s: model.merges[%d] (\"%.*s\" + \"%.*s\"): a side "
+			       "of it, or what it makes, is not in model.vocab",
+			       r->path, (int)rank, (int)OL_MIN(left, (size_t)60), text,
+			       (int)OL_MIN(right, (size_t)60), text + left);
 	if (!ol_bpe_add_merge(bpe, a, b, rank, made))
-		return ol_fail(r->err, OL_ERR_FULL, "%s: out of memory for model.merges, or they were "
-			       "made to collide", r->path);
+		return ol_fail(r->err, OL_ERR_FULL,
+			       "%s: out of memory for model.merges, or they were "
+			       "made to collide",
+			       r->path);
 	return OL_OK;
 }
 
@@ -133,7 +144,8 @@ static bool scan_merge(struct ol_json_scan *scan, char *text, size_t *left, size
 {
 	if (ol_json_scan_peek(scan) == '[') {
 		return ol_json_scan_take(scan, '[') && ol_json_scan_string(scan, text, left) &&
-		       ol_json_scan_take(scan, ',') && ol_json_scan_string(scan, text + *left, right) &&
+		       ol_json_scan_take(scan, ',') &&
+		       ol_json_scan_string(scan, text + *left, right) &&
 		       ol_json_scan_take(scan, ']');
 	}
 	size_t size;
@@ -153,7 +165,8 @@ static enum ol_status read_merges(const struct reader *r, const struct value *va
 	struct ol_json_scan scan = {r->bytes, value->begin, value->end};
 	enum ol_status s = OL_OK;
 	if (value->begin == value->end || !ol_json_scan_take(&scan, '['))
-		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.merges is missing or not a list", r->path);
+		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.merges is missing or not a list",
+			       r->path);
 	char *text = malloc(value->end - value->begin);
 	if (!text)
 		return ol_fail(r->err, OL_ERR_FULL, "%s: out of memory for model.merges", r->path);
@@ -161,11 +174,13 @@ static enum ol_status read_merges(const struct reader *r, const struct value *va
 		size_t left, right;
 		if ((rank > 0 && !ol_json_scan_take(&scan, ',')) ||
 		    !scan_merge(&scan, text, &left, &right))
-			s = ol_fail(r->err, OL_ERR_INPUT, "%s: model.merges[%d] at byte %zu is neither "
-				    "\"left right\" nor [\"left\", \"right\"]", r->path, (int)rank, scan.at);
+			s = ol_fail(r->err, OL_ERR_INPUT,
+				    "%s: model.merges[%d] at byte %zu is neither "
+				    "\"left right\" nor [\"left\", \"right\"]",
+				    r->path, (int)rank, scan.at);
 		else if (rank >= OL_BPE_MERGES_MAX)
-			s = ol_fail(r->err, OL_ERR_FULL, "%s: model.merges has more than %d", r->path,
-				    OL_BPE_MERGES_MAX);
+			s = ol_fail(r->err, OL_ERR_FULL, "%s: model.merges has more than %d",
+				    r->path, OL_BPE_MERGES_MAX);
 		else
 			s = add_merge(r, rank, text, left, right);
 	}
@@ -195,8 +210,8 @@ static enum ol_status read_flag(const struct reader *r, const struct value *valu
 	const bool right = !tree || json_is_boolean(tree);
 	json_decref(tree);
 	if (s == OL_OK && !right)
-		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.%s is neither true nor false", r->path,
-			       value->key);
+		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.%s is neither true nor false",
+			       r->path, value->key);
 	return s;
 }
 
@@ -207,7 +222,8 @@ static enum ol_status read_unknown(const struct reader *r, const struct value *v
 	if (s == OL_OK && tree) {
 		struct ol_bpe *bpe = &r->t->bpe;
 		if (json_is_string(tree))
-			bpe->unk_id = ol_bpe_find(bpe, json_string_value(tree), json_string_length(tree));
+			bpe->unk_id =
+				ol_bpe_find(bpe, json_string_value(tree), json_string_length(tree));
 		if (bpe->unk_id < 0)
 			s = ol_fail(r->err, OL_ERR_INPUT, "%s: model.unk_token is not an entry of "
 				    "model.vocab", r->path);
@@ -223,8 +239,10 @@ static enum ol_status check_type(const struct reader *r, const struct value *val
 	const char *type = json_string_value(tree);
 	/* Old files leave the type out; then vocab and merges must be there, which is checked. */
 	if (s == OL_OK && tree && (!type || strcmp(type, "BPE") != 0))
-		s = ol_fail(r->err, OL_ERR_UNSUPPORTED, "%s: a tokenizer model of type \"%.60s\" is not "
-			    "supported (only BPE is)", r->path, type ? type : "?");
+		s = ol_fail(r->err, OL_ERR_UNSUPPORTED,
+			    "%s: a tokenizer model of type \"%.60s\" is not "
+			    "supported (only BPE is)",
+			    r->path, type ? type : "?");
 	json_decref(tree);
 	return s;
 }
@@ -247,8 +265,10 @@ static enum ol_status find_model(const struct reader *r, const struct value *mod
 {
 	size_t end;
 	if (model->begin == model->end)
-		return ol_fail(r->err, OL_ERR_INPUT, "%s: the key \"model\" is missing: this is not a "
-			       "tokenizer.json", r->path);
+		return ol_fail(r->err, OL_ERR_INPUT,
+			       "%s: the key \"model\" is missing: this is not a "
+			       "tokenizer.json",
+			       r->path);
 	enum ol_status s = find_values(r, "model", model->begin, v, MODEL_KEYS, &end);
 	if (s == OL_OK)
 		s = check_type(r, &v[TYPE]);
@@ -275,8 +295,10 @@ static enum ol_status read_model(const struct reader *r, const struct value *v)
 	if (s == OL_OK)
 		s = read_flag(r, &v[IGNORE_MERGES], &bpe->ignore_merges);
 	if (s == OL_OK && bpe->byte_fallback && r->t->byte_level)
-		s = ol_fail(r->err, OL_ERR_UNSUPPORTED, "%s: model.byte_fallback together with a ByteLevel "
-			    "pre-tokenizer is not supported", r->path);
+		s = ol_fail(r->err, OL_ERR_UNSUPPORTED,
+			    "%s: model.byte_fallback together with a ByteLevel "
+			    "pre-tokenizer is not supported",
+			    r->path);
 	return s;
 }
 
@@ -293,12 +315,16 @@ static enum ol_status finish_model(const struct reader *r, const struct value *v
 			bpe->special[id] = 1;
 	}
 	if (!ol_bpe_set_symbols(bpe, r->t->byte_level))
-		return ol_fail(r->err, OL_ERR_FULL, "%s: out of memory for the vocabulary, or its entries "
-			       "were made to collide", r->path);
+		return ol_fail(r->err, OL_ERR_FULL,
+			       "%s: out of memory for the vocabulary, or its entries "
+			       "were made to collide",
+			       r->path);
 	enum ol_status s = read_merges(r, &v[MERGES]);
 	if (s == OL_OK && !ol_bpe_finish(bpe))
-		s = ol_fail(r->err, OL_ERR_FULL, "%s: out of memory for the merges, or they were made to "
-			    "collide", r->path);
+		s = ol_fail(r->err, OL_ERR_FULL,
+			    "%s: out of memory for the merges, or they were made to "
+			    "collide",
+			    r->path);
 	return s;
 }
 

@@ -3,7 +3,8 @@
  *   text -> added tokens cut out -> normalizers -> added tokens again -> pre-tokenizers -> BPE
  *        -> post-processor -> ids -> entries -> decoders -> text
  *
- * Every stage is a short list of steps, each a closed kind; a kind we do not know refuses the file. */
+ * Every stage is a short list of steps, each a closed kind; an unknown kind refuses the
+ * file. */
 #ifndef OL_MODEL_TOKENIZER_PARTS_H
 #define OL_MODEL_TOKENIZER_PARTS_H
 
@@ -121,8 +122,8 @@ struct ol_tokenizer {
 /* Both read a file into a tokenizer whose memory is zero. */
 enum ol_status ol_tokenizer_read_json(struct ol_tokenizer *t, const char *bytes, size_t size,
 				      const char *path, struct ol_error *err);
-enum ol_status ol_tokenizer_read_sentencepiece(struct ol_tokenizer *t, const char *bytes, size_t size,
-					       const char *path, struct ol_error *err);
+enum ol_status ol_tokenizer_read_sentencepiece(struct ol_tokenizer *t, const char *bytes,
+					       size_t size, const char *path, struct ol_error *err);
 /* Once everything is read: numbers the added tokens, builds tries, names and pieces. */
 enum ol_status ol_tokenizer_finish(struct ol_tokenizer *t, const char *path, struct ol_error *err);
 

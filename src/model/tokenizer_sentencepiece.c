@@ -104,8 +104,10 @@ struct reader {
 
 static enum ol_status broken(const struct reader *r, const char *where)
 {
-	return ol_fail(r->err, OL_ERR_INPUT, "%s: %s: neither a tokenizer.json nor a whole SentencePiece "
-		       "model", r->path, where);
+	return ol_fail(r->err, OL_ERR_INPUT,
+		       "%s: %s: neither a tokenizer.json nor a whole SentencePiece "
+		       "model",
+		       r->path, where);
 }
 
 static enum ol_status full(const struct reader *r)
@@ -133,13 +135,18 @@ static enum ol_status read_piece(struct reader *r, const struct field *whole)
 	if (m.broken || piece.type < NORMAL || piece.type > BYTE || piece.score != piece.score)
 		return broken(r, "pieces");
 	if (piece.type == UNUSED)
-		return ol_fail(r->err, OL_ERR_UNSUPPORTED, "%s: pieces[%zu]: the type UNUSED is not "
-			       "supported", r->path, r->count);
-	if (text.size == 0 || text.size > PIECE_SIZE_MAX || ol_utf8_check(text.bytes, text.size) < text.size)
-		return ol_fail(r->err, OL_ERR_INPUT, "%s: pieces[%zu] is not UTF-8 of 1 to %d bytes",
-			       r->path, r->count, PIECE_SIZE_MAX);
+		return ol_fail(r->err, OL_ERR_UNSUPPORTED,
+			       "%s: pieces[%zu]: the type UNUSED is not "
+			       "supported",
+			       r->path, r->count);
+	if (text.size == 0 || text.size > PIECE_SIZE_MAX ||
+	    ol_utf8_check(text.bytes, text.size) < text.size)
+		return ol_fail(r->err, OL_ERR_INPUT,
+			       "%s: pieces[%zu] is not UTF-8 of 1 to %d bytes", r->path, r->count,
+			       PIECE_SIZE_MAX);
 	if (r->count >= OL_VOCAB_MAX)
-		return ol_fail(r->err, OL_ERR_FULL, "%s: more than %d pieces", r->path, OL_VOCAB_MAX);
+		return ol_fail(r->err, OL_ERR_FULL, "%s: more than %d pieces", r->path,
+			       OL_VOCAB_MAX);
 	if (r->count == r->room) {
 		const size_t room = OL_MAX(r->room * 2, (size_t)1024);
 		struct piece *pieces = realloc(r->pieces, room * sizeof *pieces);
@@ -150,8 +157,8 @@ static enum ol_status read_piece(struct reader *r, const struct field *whole)
 	}
 	struct ol_bpe *bpe = &r->t->bpe;
 	if (ol_bpe_find(bpe, text.bytes, text.size) >= 0)
-		return ol_fail(r->err, OL_ERR_INPUT, "%s: pieces[%zu] (\"%.*s\") comes twice", r->path,
-			       r->count, (int)OL_MIN(text.size, (size_t)60), text.bytes);
+		return ol_fail(r->err, OL_ERR_INPUT, "%s: pieces[%zu] (\"%.*s\") comes twice",
+			       r->path, r->count, (int)OL_MIN(text.size, (size_t)60), text.bytes);
 	if (!ol_bpe_reserve(bpe, text.size))
 		return full(r);
 	memcpy(bpe->pool + bpe->pool_size, text.bytes, text.size);
@@ -224,8 +231,10 @@ static enum ol_status check_options(const struct reader *r)
 	static const char *const types[] = {"?", "UNIGRAM", "BPE", "WORD", "CHAR"};
 	const char *what = NULL;
 	if (r->model_type != BPE)
-		return ol_fail(r->err, OL_ERR_UNSUPPORTED, "%s: a SentencePiece model of type %s is not "
-			       "supported (only BPE is)", r->path,
+		return ol_fail(r->err, OL_ERR_UNSUPPORTED,
+			       "%s: a SentencePiece model of type %s is not "
+			       "supported (only BPE is)",
+			       r->path,
 			       r->model_type < OL_ARRAY_LEN(types) ? types[r->model_type] : "?");
 	if (r->charsmap)
 		what = "precompiled_charsmap (a normalizer other than \"identity\")";
@@ -236,16 +245,16 @@ static enum ol_status check_options(const struct reader *r)
 	else if (r->suffix)
 		what = "treat_whitespace_as_suffix";
 	if (what)
-		return ol_fail(r->err, OL_ERR_UNSUPPORTED, "%s: normalizer_spec: %s is not supported",
-			       r->path, what);
+		return ol_fail(r->err, OL_ERR_UNSUPPORTED,
+			       "%s: normalizer_spec: %s is not supported", r->path, what);
 	return OL_OK;
 }
 
 /* Higher scores merge first; equal scores are equals, which merge from the left. */
 static int compare_scores(const void *a, const void *b)
 {
-	const struct piece *const x = *(const struct piece *const *)a, *const y =
-									*(const struct piece *const *)b;
+	const struct piece *const x = *(const struct piece *const *)a,
+				  *const y = *(const struct piece *const *)b;
 	return (x->score < y->score) - (x->score > y->score);
 }
 
@@ -292,8 +301,8 @@ static bool add_merges(struct reader *r)
 	return true;
 }
 
-/* Control, unknown and user-defined pieces become added tokens: their text is matched as a whole (or,
- * of what a user wrote, not at all). */
+/* Control, unknown and user-defined pieces become added tokens: their text is matched as a whole
+ * (or, of what a user wrote, not at all). */
 static bool add_tokens(struct reader *r)
 {
 	struct ol_tokenizer *t = r->t;
@@ -341,7 +350,8 @@ static bool add_steps(struct reader *r)
 		ok = ok && ol_bytes_set(&d->content, " ", 1);
 	}
 	t->decoder_count = (int)(d + 1 - t->decoders);
-	if (r->bos_id >= 0 && (uint64_t)r->bos_id < r->count && r->pieces[r->bos_id].type == CONTROL)
+	if (r->bos_id >= 0 && (uint64_t)r->bos_id < r->count &&
+	    r->pieces[r->bos_id].type == CONTROL)
 		t->before[t->before_count++] = (int32_t)r->bos_id;
 	return ok;
 }
@@ -365,8 +375,8 @@ static enum ol_status build(struct reader *r)
 	return OL_OK;
 }
 
-enum ol_status ol_tokenizer_read_sentencepiece(struct ol_tokenizer *t, const char *bytes, size_t size,
-					       const char *path, struct ol_error *err)
+enum ol_status ol_tokenizer_read_sentencepiece(struct ol_tokenizer *t, const char *bytes,
+					       size_t size, const char *path, struct ol_error *err)
 {
 	/* What a spec does not say has these values. */
 	struct reader r = {.t = t, .path = path, .err = err, .model_type = UNIGRAM, .bos_id = 1,

@@ -62,7 +62,8 @@ static enum ol_status get_text(const struct place *p, const json_t *tree, const 
 	const json_t *value = json_object_get(tree, key);
 	if (!json_is_string(value))
 		return wrong(p, key, "is missing or not a string");
-	return ol_bytes_set(bytes, json_string_value(value), json_string_length(value)) ? OL_OK : full(p);
+	return ol_bytes_set(bytes, json_string_value(value), json_string_length(value)) ? OL_OK
+											: full(p);
 }
 
 static enum ol_status get_character(const struct place *p, const json_t *tree, const char *key,
@@ -88,31 +89,34 @@ static enum ol_status get_count(const struct place *p, const json_t *tree, const
 }
 
 /* {"String": "…"} or {"Regex": "…"}. */
-static enum ol_status get_pattern(const struct place *p, const json_t *tree, struct ol_split **split)
+static enum ol_status get_pattern(const struct place *p, const json_t *tree,
+				  struct ol_split **split)
 {
 	const json_t *pattern = json_object_get(tree, "pattern");
 	const json_t *string = json_object_get(pattern, "String");
 	const json_t *regex = json_object_get(pattern, "Regex");
 	char where[OL_ERROR_TEXT_MAX / 2];
 	if (json_is_string(string) && json_string_length(string) > 0)
-		return ol_split_open_string(split, json_string_value(string), json_string_length(string))
+		return ol_split_open_string(split, json_string_value(string),
+					    json_string_length(string))
 			       ? OL_OK
 			       : full(p);
 	if (!json_is_string(regex))
 		return wrong(p, "pattern", "is neither a String (not empty) nor a Regex");
 	snprintf(where, sizeof where, "%.300s: %s", p->path, p->part);
-	return ol_split_open_regex(split, json_string_value(regex), json_string_length(regex), false,
-				   where, p->err);
+	return ol_split_open_regex(split, json_string_value(regex), json_string_length(regex),
+				   false, where, p->err);
 }
 
 /* A Sequence's list under `key`. */
-static enum ol_status get_list(const struct place *p, const json_t *tree, const char *key, int nesting,
-			       const json_t **list)
+static enum ol_status get_list(const struct place *p, const json_t *tree, const char *key,
+			       int nesting, const json_t **list)
 {
 	*list = json_object_get(tree, key);
 	if (!json_is_array(*list))
 		return wrong(p, key, "is missing or not a list");
-	return nesting < NESTING_MAX ? OL_OK : refuse(p, "sequences inside of sequences", "so deeply");
+	return nesting < NESTING_MAX ? OL_OK
+				     : refuse(p, "sequences inside of sequences", "so deeply");
 }
 
 enum ol_status ol_tokenizer_read_added(struct ol_tokenizer *t, const json_t *tree, const char *path,
@@ -335,8 +339,8 @@ enum ol_status ol_tokenizer_read_pretokenizer(struct ol_tokenizer *t, const json
 }
 
 /* Appends the ids that a template's special token stands for. */
-static enum ol_status add_template_ids(const struct place *p, const json_t *special, const char *name,
-				       int32_t *list, int *count)
+static enum ol_status add_template_ids(const struct place *p, const json_t *special,
+				       const char *name, int32_t *list, int *count)
 {
 	const json_t *ids = json_object_get(json_object_get(special, name), "ids"), *id;
 	size_t i;
@@ -373,7 +377,8 @@ static enum ol_status read_template(const struct place *p, const json_t *tree, b
 		const char *id = json_string_value(json_object_get(token ? token : sequence, "id"));
 		enum ol_status s = OL_OK;
 		if (!id)
-			return wrong(p, "single", "has a piece that is neither SpecialToken nor Sequence");
+			return wrong(p, "single",
+				     "has a piece that is neither SpecialToken nor Sequence");
 		if (token)
 			s = add_template_ids(p, special, id, text ? t->after : t->before,
 					     text ? &t->after_count : &t->before_count);
@@ -458,8 +463,8 @@ static enum ol_status read_decoder(const struct place *p, const json_t *tree, in
 	return s;
 }
 
-enum ol_status ol_tokenizer_read_decoder(struct ol_tokenizer *t, const json_t *tree, const char *path,
-					 struct ol_error *err)
+enum ol_status ol_tokenizer_read_decoder(struct ol_tokenizer *t, const json_t *tree,
+					 const char *path, struct ol_error *err)
 {
 	const struct place p = {t, path, "decoder", err};
 	t->no_decoder = !tree;

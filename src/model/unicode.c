@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The length of the well-formed character at s, or 0; *partial_out tells how many leading bytes could
- * still become one if more text followed (the "maximal subpart" of the Unicode standard). */
+/* The length of the well-formed character at s, or 0; *partial_out tells how many leading bytes
+ * could still become one if more text followed (the "maximal subpart" of the Unicode standard). */
 static size_t character_length(const uint8_t *s, size_t size, size_t *partial_out)
 {
 	*partial_out = 1;
@@ -47,7 +47,8 @@ size_t ol_utf8_check(const char *text, size_t size)
 				continue;
 			}
 		}
-		const size_t length = character_length((const uint8_t *)text + at, size - at, &partial);
+		const size_t length =
+			character_length((const uint8_t *)text + at, size - at, &partial);
 		if (length == 0)
 			return at;
 		at += length;
@@ -126,8 +127,8 @@ enum {
 	HANGUL_SS = HANGUL_LS * HANGUL_VS * HANGUL_TS
 };
 
-/* One stretch that has to be looked at, decomposed. It holds a starter and its marks at a time, plus
- * what follows up to the next character that NFC leaves alone. */
+/* One stretch that has to be looked at, decomposed. It holds a starter and its marks at a time,
+ * plus what follows up to the next character that NFC leaves alone. */
 struct stretch {
 	uint32_t *codes;
 	uint8_t *orders; /* of combining classes; 0 for starters */

@@ -68,8 +68,8 @@ static inline unsigned ol_unicode_class(uint32_t code)
 }
 
 /* Appends the canonical composition (NFC) of valid UTF-8. Where `marks_in` is given, each byte of
- * text has a mark (0 or 1) there, and each byte appended gets one in marks_out: 1 when a marked byte
- * had a part in it. */
+ * text has a mark (0 or 1) there, and each byte appended gets one in marks_out: 1 when a marked
+ * byte had a part in it. */
 bool ol_unicode_nfc(struct ol_buf *out, struct ol_buf *marks_out, const char *text, size_t size,
 		    const char *marks_in);
 
