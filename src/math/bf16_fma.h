@@ -1,4 +1,4 @@
-/* math/bf16_fma.h: one step of a bf16 chain (docs/ARITHMETIC.md, "bf16"), in portable C.
+/* math/bf16_fma.h, floor 1: one step of a bf16 chain (docs/ARITHMETIC.md, "bf16"), portably.
  *
  * The step is what VDPBF16PS does: a fused multiply-add whose subnormal inputs count as zero and
  * whose result, rounded to 24 bits as if exponents had no lower end, becomes a zero of its own

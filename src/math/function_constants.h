@@ -1,4 +1,4 @@
-/* math/function_constants.h: the numbers of our elementary functions, shared by the scalar
+/* math/function_constants.h, floor 1: the numbers of our elementary functions, shared by the scalar
  * specification and the vector versions (docs/ARITHMETIC.md, "Functions", lists the same). */
 #ifndef OL_MATH_FUNCTION_CONSTANTS_H
 #define OL_MATH_FUNCTION_CONSTANTS_H

@@ -40,8 +40,8 @@ struct ol_kernels {
 
 	/* Activations, made ready once for all matrices that share them: as they are (f32), rounded
 	 * (bf16), or quantised per row and block of 32 (q8, q4, nf4). The layout is the table's own
-	 * business. act has act_bytes(), aligned to 64 bytes; rows [row0,row1) of x, x_stride floats
-	 * apart; row1 is M or a multiple of act_tile too, so that threads can share the work. */
+	 * business. act has act_bytes(), aligned to 64 bytes; rows [row0,row1) of x lie x_stride
+	 * floats apart; row1 is M or a multiple of act_tile too: threads can share the work. */
 	size_t (*act_bytes)(enum ol_weight_type type, int M, int K);
 	void (*act_prepare)(void *act, enum ol_weight_type type, const float *x, size_t x_stride,
 			    int M, int K, int row0, int row1);

@@ -48,6 +48,8 @@ enum {
 	OL_ACT_TILE_INT_NEON = 4
 };
 
+/* AVX-512 with VDPBF16PS; ol_*_bf16_avx512 does without it. */
+OL_DECLARE_MATMUL(bf16, avx512bf16);
 OL_DECLARE_KERNELS(scalar);
 OL_DECLARE_KERNELS(avx2);
 OL_DECLARE_KERNELS(avx512);

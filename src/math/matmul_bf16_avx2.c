@@ -1,0 +1,10 @@
+/* math/matmul_bf16_avx2.c: matmul_bf16_body.h compiled for AVX2 and FMA. */
+#define MATMUL_NAME(f) f##_bf16_avx2
+
+/* 4 rows x 1 vector of two registers: 8 of 16 registers are chains. */
+#define TILE_ROWS 4
+#define NARROW 1
+#define WIDE(R) ((R) == 1 ? 4 : (R) <= 3 ? 2 : 1)
+#define DEPTH 1024
+
+#include "math/matmul_bf16_body.h"
