@@ -36,8 +36,10 @@ static bool in_range(float x, float low, float high)
 
 enum ol_status ol_sampling_check(const struct ol_sampling *s, struct ol_error *err)
 {
-	if (!in_range(s->temperature, 0.0f, 100.0f))
-		return ol_fail(err, OL_ERR_INPUT, "temperature must be between 0 and 100");
+	/* Logits divided by less than this might overflow. */
+	if (s->temperature != 0.0f && !in_range(s->temperature, 0x1p-64f, 100.0f))
+		return ol_fail(err, OL_ERR_INPUT,
+			       "temperature must be between 0 and 100; 0, not a tiny number, is greedy");
 	if (s->top_k < 0)
 		return ol_fail(err, OL_ERR_INPUT, "top-k must be 0 (off) or more, not %d", s->top_k);
 	if (!in_range(s->top_p, 0x1p-126f, 1.0f))
