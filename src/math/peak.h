@@ -12,7 +12,7 @@
 
 enum ol_peak {
 	OL_PEAK_F32,         /* fused multiply-add of f32                                       */
-	OL_PEAK_BF16,        /* pairs of bf16 into f32 by the one instruction for it            */
+	OL_PEAK_BF16,        /* pairs of bf16 into f32: by VDPBF16PS or two fmas, the faster    */
 	OL_PEAK_INT8,        /* u8 x s8 into int32                                              */
 	OL_PEAK_INT8_BLOCK32 /* the contract's block of 32, its inner sum counted alone: eight
 			      * of the above, convert, multiply the scales, one fma             */

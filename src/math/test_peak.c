@@ -29,6 +29,7 @@ static void a_machine_with_avx2_has_float_and_int8_peaks(void **state)
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
 		skip();
 	assert_true(ol_peak_ops(OL_PEAK_F32, 0.01) > 0);
+	assert_true(ol_peak_ops(OL_PEAK_BF16, 0.01) > 0);
 	assert_true(ol_peak_ops(OL_PEAK_INT8, 0.01) > 0);
 	assert_true(ol_peak_ops(OL_PEAK_INT8_BLOCK32, 0.01) > 0);
 }
