@@ -1,7 +1,7 @@
 /* model/header_scan.h, floor 2: reading the JSON header of a safetensors file.
  *
- * Forwards, piece by piece, without a tree: its shape is known. A scan remembers its first failure: after
- * it every function returns false or nothing, so that a reader may ask once at the end. */
+ * Forwards, piece by piece, without a tree: its shape is known. A scan remembers its first failure:
+ * after it every function returns false or nothing, so that a reader may ask once at the end. */
 #ifndef OL_MODEL_HEADER_SCAN_H
 #define OL_MODEL_HEADER_SCAN_H
 

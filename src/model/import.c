@@ -273,5 +273,5 @@ enum ol_status ol_import(const char *output, const char *path,
 	struct stat st;
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
 		return ol_import_folder(output, path, options, err);
-	return ol_fail(err, OL_ERR_INPUT, "%s is not a Hugging Face model folder", path);
+	return ol_import_gguf(output, path, options, err);
 }

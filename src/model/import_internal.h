@@ -59,4 +59,10 @@ OL_MUST_CHECK enum ol_status ol_import_run(struct ol_import_plan *plan, const ch
 OL_MUST_CHECK enum ol_status ol_import_folder(const char *output, const char *path,
 					      const struct ol_import_options *options,
 					      struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_import_gguf(const char *output, const char *path,
+					    const struct ol_import_options *options,
+					    struct ol_error *err);
+/* What GGUF calls a tensor. */
+void ol_gguf_tensor_name(char *out, size_t room, const struct ol_tensor *tensor);
+
 #endif

@@ -199,7 +199,7 @@ static enum ol_status import(const struct fake *f, enum ol_weight_type type, str
 
 static struct ol_model *import_and_open(const struct fake *f, enum ol_weight_type type)
 {
-	struct ol_model *model;
+	struct ol_model *model = NULL;
 	struct ol_error err;
 	if (import(f, type, &err) != OL_OK || ol_model_open(&model, f->output, &err) != OL_OK ||
 	    ol_model_verify(model, &err) != OL_OK)
@@ -396,7 +396,7 @@ static void test_golden_models(void **state)
 		for (int type = 0; type < OL_WEIGHT_TYPES; type++) {
 			char path[512], output[64];
 			struct ol_error err = {0};
-			struct ol_model *model;
+			struct ol_model *model = NULL;
 			const struct ol_import_options options = {
 				.type = (enum ol_weight_type)type};
 			snprintf(path, sizeof path, OL_SOURCE_DIR "/tests/golden/models/%s",
@@ -417,7 +417,7 @@ static void test_trained_model(void **state)
 	const char *path = OL_SOURCE_DIR "/../shared/models/tinystories-656k";
 	char output[64];
 	struct ol_error err = {0};
-	struct ol_model *model;
+	struct ol_model *model = NULL;
 	size_t size;
 	const struct ol_import_options options = {.type = OL_WEIGHT_Q8};
 	if (access(path, F_OK) != 0) {
