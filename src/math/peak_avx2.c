@@ -27,8 +27,8 @@ uint64_t ol_peak_f32_avx2(uint64_t rounds)
 /* Four products a lane without VNNI: pairs of u8 x s8 into 16 bits, pairs of those into 32. */
 static inline __m256i dot4(__m256i sum, __m256i w, __m256i a, __m256i ones)
 {
-	__m256i pairs = _mm256_maddubs_epi16(w, a);
-	KEEP(pairs);
+	KEEP(a); /* unknown each time, or its products would be taken out of the loop */
+	const __m256i pairs = _mm256_maddubs_epi16(w, a);
 	return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
 }
 

@@ -51,7 +51,11 @@ uint64_t ol_peak_int8_block32_avx512(uint64_t rounds)
 	EACH_CHAIN sum[i] = _mm512_set1_ps((float)i);
 	for (uint64_t round = 0; round < rounds; round++) {
 		__m512i inner[CHAINS];
-		EACH_CHAIN inner[i] = correction;
+		EACH_CHAIN
+		{
+			inner[i] = correction;
+			KEEP(inner[i]); /* else the first step would be one for all chains */
+		}
 		EACH_GROUP
 		EACH_CHAIN
 		{
