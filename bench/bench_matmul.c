@@ -167,23 +167,54 @@ static double now_thread(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds for one matrix on this thread: every piece at its best, so that an interruption spoils
- * one piece of one round only. */
-static double time_one_core(struct work *work, double seconds)
+static int compare_doubles(const void *a, const void *b)
 {
-	double best[PIECES], total = 0;
-	for (int i = 0; i < PIECES; i++)
-		best[i] = 1e30;
-	for (double end = now() + seconds; now() < end;) {
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *values, int count)
+{
+	qsort(values, (size_t)count, sizeof *values, compare_doubles);
+	return count ? values[count / 2] : 0;
+}
+
+/* One core. The clock and the neighbours change from moment to moment, so every piece is set
+ * against a slice of the register loop right before it, and every matrix against reading one of the
+ * same size. Weights come from memory each time. */
+static void bench_one_core(struct work *work, int copies, double seconds)
+{
+	enum { ROUNDS_MAX = 512 };
+	static double share[ROUNDS_MAX * PIECES], gops[ROUNDS_MAX * PIECES];
+	static double gbs[ROUNDS_MAX], reading[ROUNDS_MAX];
+	static struct reader reader;
+	const size_t bytes = ol_panels_bytes(work->type, N, K) / PIECES;
+	const int all = copies * PIECES;
+	const double operations = 2.0 * work->M * K * N / PIECES;
+	int rounds = 0, pieces = 0;
+	reader.data = work->panels;
+	reader.piece = bytes / 64 * 64;
+	for (double end = now() + seconds; now() < end && rounds < ROUNDS_MAX; rounds++) {
+		double multiply[PIECES], read[PIECES];
 		for (int i = 0; i < PIECES; i++) {
+			/* Far from what is multiplied next, so that no cache is warmed for it. */
 			const double start = now_thread();
-			multiply_piece(work, i, 0);
-			best[i] = OL_MIN(best[i], now_thread() - start);
+			read_piece(&reader, (rounds * PIECES + i + all / 2) % all, 0);
+			read[i] = now_thread() - start;
 		}
+		for (int i = 0; i < PIECES; i++, pieces++) {
+			const double peak = ol_peak_ops(OL_PEAK_INT8_BLOCK32, 0.0002);
+			const double start = now_thread();
+			multiply_piece(work, (rounds * PIECES + i) % all, 0);
+			multiply[i] = now_thread() - start;
+			gops[pieces] = 1e-9 * operations / multiply[i];
+			share[pieces] = peak > 0 ? operations / multiply[i] / peak : 0;
+		}
+		gbs[rounds] = 1e-9 * (double)bytes / median(multiply, PIECES);
+		reading[rounds] = median(read, PIECES) / median(multiply, PIECES);
 	}
-	for (int i = 0; i < PIECES; i++)
-		total += best[i];
-	return total;
+	printf("  %4d %8.1f %6.3f %8.2f %6.3f\n", work->M, median(gops, pieces),
+	       median(share, pieces), median(gbs, rounds), median(reading, rounds));
 }
 
 /* Seconds for `copies` matrices on all threads. */
@@ -207,26 +238,25 @@ static void prepare(struct work *work, void *act, const float *x, int M)
 
 enum { ROWS_MAX = 512, SET_MATRICES = 64 };
 
-static void bench_prefill(struct work *work, void *act, const float *x)
+static void bench_rows(struct work *work, void *act, const float *x, int only)
 {
-	static const int rows[] = {32, 64, 128, 130, 256, 512};
-	printf("%s %s, one core, N %d K %d: rows, Gop/s, share of the VNNI loop\n", work->isa->name,
-	       ol_weight_type_name(work->type), N, K);
+	static const int rows[] = {1,  2,  3,  4,  5,  6,  7,   8,   12,
+				   16, 24, 32, 48, 64, 96, 128, 256, 512};
+	printf("%s %s, one core, N %d, K %d: M, Gop/s, share of the loop, GB/s of weights, "
+	       "share of reading\n",
+	       work->isa->name, ol_weight_type_name(work->type), N, K);
 	for (size_t j = 0; j < OL_ARRAY_LEN(rows); j++) {
+		if (only && rows[j] != only)
+			continue;
 		prepare(work, act, x, rows[j]);
-		const double peak =
-			1e-9 * ol_peak_ops(OL_PEAK_INT8_BLOCK32, seconds_per_figure / 4);
-		const double seconds = time_one_core(work, seconds_per_figure);
-		const double gops = 2e-9 * rows[j] * N * K / seconds;
-		printf("  %4d %8.1f  %.3f of %.1f\n", rows[j], gops, peak > 0 ? gops / peak : 0,
-		       peak);
+		bench_one_core(work, SET_MATRICES, seconds_per_figure);
+		fflush(stdout);
 	}
-	fflush(stdout);
 }
 
-static void bench_decode(struct work *work, struct ol_pool *pool, void *act, const float *x)
+static void bench_threads(struct work *work, struct ol_pool *pool, void *act, const float *x)
 {
-	static const int rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64};
+	static const int rows[] = {1, 2, 4, 8, 16, 32};
 	const size_t set = SET_MATRICES * ol_panels_bytes(work->type, N, K);
 	printf("%s %s, %d threads, %.2f GB of weights: rows, GB/s, share of reading, "
 	       "share of the VNNI loop\n",
@@ -249,7 +279,7 @@ static void bench_decode(struct work *work, struct ol_pool *pool, void *act, con
 	fflush(stdout);
 }
 
-/* bench_matmul [seconds per figure [avx512|avx2|neon [q8|q4|nf4 [prefill|decode]]]] */
+/* bench_matmul [seconds per figure [avx512|avx2|neon [q8|q4|nf4 [rows|threads [M]]]]] */
 int main(int argc, char **argv)
 {
 	static const enum ol_weight_type types[] = {OL_WEIGHT_Q8, OL_WEIGHT_Q4, OL_WEIGHT_NF4};
@@ -276,10 +306,11 @@ int main(int argc, char **argv)
 			if (!isa_runs(&isas[i]) || (argc > 2 && strcmp(argv[2], isas[i].name) != 0))
 				continue;
 			struct work work = {&isas[i], NULL, y, panels, types[t], 0};
-			if (argc <= 4 || strcmp(argv[4], "prefill") == 0)
-				bench_prefill(&work, act, x);
-			if (argc <= 4 || strcmp(argv[4], "decode") == 0)
-				bench_decode(&work, pool, act, x);
+			if (argc <= 4 || strcmp(argv[4], "rows") == 0)
+				bench_rows(&work, act, x,
+					   argc > 5 ? (int)strtol(argv[5], NULL, 10) : 0);
+			if (argc <= 4 || strcmp(argv[4], "threads") == 0)
+				bench_threads(&work, pool, act, x);
 		}
 	}
 	ol_pool_close(pool);

@@ -25,6 +25,7 @@ enum {
 	CHUNK = 16,            /* blocks of K whose weights stay in L1              */
 	ROW_GROUP = 16 * TILE, /* rows whose activations stay in L2 across panels   */
 	AHEAD = 4096,          /* bytes a decoding pass asks for before it needs them */
+	DIRECT_TILES = 2,      /* so few tiles do not repay unpacking codes to memory   */
 	LINE = 64
 };
 
@@ -213,14 +214,9 @@ INLINE void run_tile(const struct job *job, enum source source, int R)
 			for (size_t at = 0; at < sizeof *a; at += LINE)
 				_mm_prefetch((const char *)next_act + at, _MM_HINT_T0);
 			next_act++;
-			for (int i = 0; i < job->lines; i++, prefetch += LINE)
-				_mm_prefetch((const char *)prefetch, _MM_HINT_T1);
-		} else {
-			const int bytes = nibbles ? Q4_BYTES : Q8_BYTES;
-#pragma GCC unroll 17
-			for (int at = 0; at < bytes; at += LINE)
-				_mm_prefetch((const char *)weights + AHEAD + at, _MM_HINT_T0);
 		}
+		for (int i = 0; i < job->lines; i++, prefetch += LINE)
+			_mm_prefetch((const char *)prefetch, _MM_HINT_T1);
 #pragma GCC unroll 6
 		for (int r = 0; r < R; r++) {
 			const __m512 x = _mm512_set1_ps(a->scale[r]);
@@ -267,6 +263,11 @@ static tile_fn *const tile_fns[SOURCES][TILE] = {
 	[SOURCE_CHUNK8] = TILE_ROW(CHUNK8),
 };
 
+static enum source panel_source(enum ol_weight_type type)
+{
+	return type == OL_WEIGHT_Q8 ? SOURCE_Q8 : type == OL_WEIGHT_Q4 ? SOURCE_Q4 : SOURCE_NF4;
+}
+
 /* --- Chunks --------------------------------------------------------------------------------- */
 
 /* What several row tiles share; it lives on the stack, mostly in L1. */
@@ -312,21 +313,28 @@ static void multiply_chunks(float *y, size_t y_stride, const struct act_block *a
 {
 	const size_t step = type == OL_WEIGHT_Q8 ? Q8_BYTES : Q4_BYTES;
 	const int all = blocks_of(K), tiles = (rows + TILE - 1) / TILE;
-	const enum source source = type == OL_WEIGHT_Q4 ? SOURCE_CHUNK8 : SOURCE_CHUNK128;
-	const int lines = ((int)(step + LINE - 1) / LINE + tiles - 1) / tiles;
+	const bool direct = tiles <= DIRECT_TILES;
+	const enum source source = direct                 ? panel_source(type)
+				   : type == OL_WEIGHT_Q4 ? SOURCE_CHUNK8
+							  : SOURCE_CHUNK128;
+	const int lines = (int)((step + LINE - 1) / LINE);
 
 	for (int b0 = 0; b0 < all; b0 += CHUNK) {
 		const int blocks = OL_MIN(CHUNK, all - b0);
 		const uint8_t *weights = panel + (size_t)b0 * step;
 		const bool first = b0 == 0, last = b0 + blocks == all;
-		chunk_fill(chunk, type, weights, blocks);
+		if (!direct)
+			chunk_fill(chunk, type, weights, blocks);
+		int fetched = 0; /* lines a block of the next chunk, shared out by rows */
 		for (int t = 0; t < tiles; t++) {
 			const int row = t * TILE;
+			const int wanted = (lines * OL_MIN(rows, row + TILE) + rows - 1) / rows;
 			struct job job = {
 				.act = act + (size_t)t * (size_t)all + b0,
-				.weights = type == OL_WEIGHT_Q8 ? weights + SCALES_BYTES
-								: chunk->codes,
-				.step = type == OL_WEIGHT_Q8 ? Q8_BYTES : CODES_BYTES,
+				.weights = direct                 ? weights
+					   : type == OL_WEIGHT_Q8 ? weights + SCALES_BYTES
+								  : chunk->codes,
+				.step = direct || type == OL_WEIGHT_Q8 ? step : CODES_BYTES,
 				.scales = chunk->scales[0],
 				.blocks = blocks,
 				.from = first ? NULL : chunk->chains[row],
@@ -335,11 +343,12 @@ static void multiply_chunks(float *y, size_t y_stride, const struct act_block *a
 				.to_stride = last ? y_stride : OL_PANEL,
 				.mask = {mask[0], mask[1]},
 				.prefetch = weights + (size_t)blocks * step +
-					    (size_t)t * (size_t)(lines * blocks) * LINE,
-				.lines = lines,
+					    (size_t)(fetched * blocks) * LINE,
+				.lines = wanted - fetched,
 				.next_act = act + (size_t)(t + 1) * (size_t)all + b0,
 			};
 			tile_fns[source][OL_MIN(TILE, rows - row) - 1](&job);
+			fetched = wanted;
 		}
 	}
 }
@@ -359,6 +368,8 @@ static void multiply_tile(float *y, size_t y_stride, const struct act_block *act
 		.to = y,
 		.to_stride = y_stride,
 		.mask = {mask[0], mask[1]},
+		.prefetch = panel + AHEAD,
+		.lines = type == OL_WEIGHT_Q8 ? Q8_BYTES / LINE : Q4_BYTES / LINE,
 	};
 	tile_fns[source][rows - 1](&job);
 }
@@ -370,8 +381,11 @@ void ol_matmul_int_avx512(float *y, size_t y_stride, const void *act, const stru
 	struct chunk chunk;
 
 	OL_ASSERT(panel0 >= 0 && panel1 <= ol_panel_count(w->rows));
-	for (int row = 0; row < M; row += ROW_GROUP) {
-		const int rows = OL_MIN(ROW_GROUP, M - row);
+	/* Groups of about the same size: a small last one would unpack for few rows. */
+	const int tiles = (M + TILE - 1) / TILE, groups = (M + ROW_GROUP - 1) / ROW_GROUP;
+	const int group_rows = groups ? (tiles + groups - 1) / groups * TILE : 0;
+	for (int row = 0; row < M; row += group_rows) {
+		const int rows = OL_MIN(group_rows, M - row);
 		const struct act_block *a = (const struct act_block *)act +
 					    (size_t)(row / TILE) * (size_t)blocks_of(w->cols);
 		for (int p = panel0; p < panel1; p++) {
