@@ -18,8 +18,12 @@
 enum {
 	OL_TEMPLATE_SOURCE_MAX = 1 << 20,
 	OL_TEMPLATE_OUTPUT_MAX = 64 << 20,
-	OL_TEMPLATE_STEPS_MAX = 10000000,
-	OL_TEMPLATE_DEPTH_MAX = 64
+	OL_TEMPLATE_STEPS_MAX = 10000000,   /* operations; long strings and lists count more */
+	OL_TEMPLATE_MEMORY_MAX = 256 << 20, /* of one rendering, output included */
+	OL_TEMPLATE_RANGE_MAX = 100000,     /* items of range() */
+	OL_TEMPLATE_DEPTH_MAX = 64,         /* blocks and brackets inside each other */
+	OL_TEMPLATE_HEIGHT_MAX = 200,       /* operations of one expression on top of each other */
+	OL_TEMPLATE_EVALUATION_MAX = 500    /* the same while rendering, macro calls included */
 };
 
 struct ol_template;
