@@ -1,4 +1,5 @@
-/* The life of an engine, and steps: who takes part, which pages they need, whose logits go where. */
+/* The life of an engine, and steps: who takes part, which pages they need, whose logits go
+ * where. */
 #include "model/engine_internal.h"
 
 #include "math/functions.h"
@@ -9,7 +10,8 @@
 static size_t kv_page_bytes(const struct ol_config *c, enum ol_kv_type type)
 {
 	const size_t element = type == OL_KV_F32 ? 4 : 2;
-	return (size_t)c->layers * (size_t)c->kv_heads * 2 * OL_KV_PAGE * (size_t)c->head_dim * element;
+	return (size_t)c->layers * (size_t)c->kv_heads * 2 * OL_KV_PAGE * (size_t)c->head_dim *
+	       element;
 }
 
 /* Llama 3.1's stretching of the slow frequencies, as in its published reference. */
@@ -56,47 +58,65 @@ static size_t act_bytes_max(const struct ol_engine *e)
 	return most;
 }
 
-/* Every buffer of a step, in one arena. The first pass measures, the second allocates. */
+/* Buffers that are never live together share their memory: attention's and the FFN's. */
+enum buffer_group { ALWAYS, ATTENTION, FFN };
+enum { BUFFER_GROUPS = 3 };
+
+struct buffer {
+	void **place;
+	size_t bytes;
+	enum buffer_group group;
+};
+
+/* Lays the buffers out in the arena; a first call without memory only measures. */
+static size_t lay_out(const struct buffer *buffers, size_t count, uint8_t *memory)
+{
+	size_t ends[BUFFER_GROUPS] = {0};
+	for (enum buffer_group group = ALWAYS; group <= FFN; group++) {
+		size_t end = group == ALWAYS ? 0 : ends[ALWAYS];
+		for (size_t i = 0; i < count; i++) {
+			if (buffers[i].group != group)
+				continue;
+			if (memory)
+				*buffers[i].place = memory + end;
+			end += (buffers[i].bytes + 63) / 64 * 64;
+		}
+		ends[group] = end;
+	}
+	return OL_MAX(ends[ATTENTION], ends[FFN]);
+}
+
 static bool allocate_buffers(struct ol_engine *e)
 {
 	const struct ol_config *c = e->config;
 	const size_t rows = (size_t)e->step_rows, f = sizeof(float);
-	const size_t q_width = (size_t)c->heads * (size_t)c->head_dim;
-	const size_t kv_width = (size_t)c->kv_heads * (size_t)c->head_dim;
+	const size_t hidden = rows * (size_t)c->hidden * f, ffn = rows * (size_t)c->ffn * f;
+	const size_t head = rows * (size_t)c->head_dim * f;
+	const size_t q = head * (size_t)c->heads, kv = head * (size_t)c->kv_heads;
 	const size_t half = (size_t)c->head_dim / 2 + 1;
-	const struct {
-		void **place;
-		size_t bytes;
-	} buffers[] = {
-		{(void **)&e->inv_freq, half * sizeof(double)},
-		{(void **)&e->inv_freq_local, half * sizeof(double)},
-		{(void **)&e->rows, rows * sizeof *e->rows},
-		{(void **)&e->runs, rows * sizeof *e->runs},
-		{(void **)&e->x, rows * (size_t)c->hidden * f},
-		{(void **)&e->y, rows * (size_t)c->hidden * f},
-		{(void **)&e->q, rows * q_width * f},
-		{(void **)&e->k, rows * kv_width * f},
-		{(void **)&e->v, rows * kv_width * f},
-		{(void **)&e->o, rows * q_width * f},
-		{(void **)&e->gate, rows * (size_t)c->ffn * f},
-		{(void **)&e->up, rows * (size_t)c->ffn * f},
-		{(void **)&e->rope, rows * (size_t)c->head_dim * f},
-		{(void **)&e->rope_local, rows * (size_t)c->head_dim * f},
-		{&e->act, act_bytes_max(e)},
-		{(void **)&e->logits, OL_LOGIT_ROWS * (size_t)c->vocab_size * f},
+	const struct buffer buffers[] = {
+		{(void **)&e->inv_freq, half * sizeof(double), ALWAYS},
+		{(void **)&e->inv_freq_local, half * sizeof(double), ALWAYS},
+		{(void **)&e->rows, rows * sizeof *e->rows, ALWAYS},
+		{(void **)&e->runs, rows * sizeof *e->runs, ALWAYS},
+		{(void **)&e->x, hidden, ALWAYS},
+		{(void **)&e->y, hidden, ALWAYS},
+		{(void **)&e->rope, head, ALWAYS},
+		{(void **)&e->rope_local, head, ALWAYS},
+		{&e->act, act_bytes_max(e), ALWAYS},
+		{(void **)&e->logits, OL_LOGIT_ROWS * (size_t)c->vocab_size * f, ALWAYS},
+		{(void **)&e->q, q, ATTENTION},
+		{(void **)&e->k, kv, ATTENTION},
+		{(void **)&e->v, kv, ATTENTION},
+		{(void **)&e->o, q, ATTENTION},
+		{(void **)&e->gate, ffn, FFN},
+		{(void **)&e->up, ffn, FFN},
 	};
-	size_t total = 0;
-	for (size_t i = 0; i < OL_ARRAY_LEN(buffers); i++)
-		total += buffers[i].bytes + 64;
-	if (ol_arena_init(&e->boot, total) != OL_OK)
+	e->buffer_bytes = lay_out(buffers, OL_ARRAY_LEN(buffers), NULL);
+	e->buffers = ol_block_alloc(e->buffer_bytes);
+	if (!e->buffers)
 		return false;
-	for (size_t i = 0; i < OL_ARRAY_LEN(buffers); i++) {
-		/* Straight from the arena's fresh pages: not touched before it is used. */
-		const size_t start = (e->boot.used + 63) / 64 * 64;
-		OL_ASSERT(start + buffers[i].bytes <= e->boot.size);
-		*buffers[i].place = e->boot.base + start;
-		e->boot.used = start + buffers[i].bytes;
-	}
+	lay_out(buffers, OL_ARRAY_LEN(buffers), e->buffers);
 	return true;
 }
 
@@ -125,10 +145,11 @@ enum ol_status ol_engine_open(struct ol_engine **engine_out, const struct ol_mod
 	if (ol_kv_pool_init(&e->kv, kv_page_bytes(e->config, e->kv_type), pages) != OL_OK ||
 	    ol_pool_open(&e->threads, threads) != OL_OK || !allocate_buffers(e)) {
 		ol_engine_close(e);
-		return ol_fail(err, OL_ERR_FULL,
-			       "out of memory: %lld positions of KV cache and %d rows a step do not fit; "
-			       "ask for a smaller context",
-			       (long long)positions, o.step_rows ? o.step_rows : OL_STEP_ROWS_DEFAULT);
+		return ol_fail(
+			err, OL_ERR_FULL,
+			"out of memory: %lld positions of KV cache and %d rows a step do not fit; "
+			"ask for a smaller context",
+			(long long)positions, o.step_rows ? o.step_rows : OL_STEP_ROWS_DEFAULT);
 	}
 	const struct ol_config *c = e->config;
 	const bool local = c->rope_theta_local != c->rope_theta;
@@ -145,7 +166,7 @@ void ol_engine_close(struct ol_engine *engine)
 	OL_ASSERT(engine->open_sessions == 0);
 	ol_pool_close(engine->threads);
 	ol_kv_pool_release(&engine->kv);
-	ol_arena_release(&engine->boot);
+	ol_block_free(engine->buffers, engine->buffer_bytes);
 	ol_block_free(engine->attention_scratch, engine->attention_scratch_bytes);
 	free(engine->tasks);
 	free(engine);
@@ -176,8 +197,8 @@ int64_t ol_engine_pages_total(const struct ol_engine *engine)
 	return engine->kv.page_count;
 }
 
-static enum ol_status check_runs(const struct ol_engine *e, const struct ol_run *runs, int run_count,
-				 struct ol_error *err)
+static enum ol_status check_runs(const struct ol_engine *e, const struct ol_run *runs,
+				 int run_count, struct ol_error *err)
 {
 	int64_t rows = 0, pages = 0;
 	for (int r = 0; r < run_count; r++) {
@@ -193,12 +214,14 @@ static enum ol_status check_runs(const struct ol_engine *e, const struct ol_run 
 					       run->tokens[i], e->config->vocab_size);
 	}
 	if (rows > e->step_rows)
-		return ol_fail(err, OL_ERR_INPUT, "a step of %lld rows, but the engine has room for %d",
+		return ol_fail(err, OL_ERR_INPUT,
+			       "a step of %lld rows, but the engine has room for %d",
 			       (long long)rows, e->step_rows);
 	if (pages > e->kv.free_count)
-		return ol_fail(err, OL_ERR_FULL,
-			       "the KV cache is full: %lld more pages of %d positions needed, %lld free",
-			       (long long)pages, OL_KV_PAGE, (long long)e->kv.free_count);
+		return ol_fail(
+			err, OL_ERR_FULL,
+			"the KV cache is full: %lld more pages of %d positions needed, %lld free",
+			(long long)pages, OL_KV_PAGE, (long long)e->kv.free_count);
 	return OL_OK;
 }
 
@@ -215,7 +238,8 @@ static enum ol_status lay_out_rows(struct ol_engine *e, const struct ol_run *run
 				ol_session_truncate(runs[done].session, runs[done].session->length);
 			return ol_fail(err, OL_ERR_FULL, "out of memory for a session's page list");
 		}
-		e->runs[r] = (struct ol_row_run){session, e->row_count, runs[r].count, session->length};
+		e->runs[r] =
+			(struct ol_row_run){session, e->row_count, runs[r].count, session->length};
 		for (int i = 0; i < runs[r].count; i++)
 			e->rows[e->row_count++] =
 				(struct ol_row){session, session->length + i, runs[r].tokens[i]};
@@ -234,8 +258,8 @@ static bool all_finite(const float *x, size_t n)
 	return !broken;
 }
 
-/* Computes the wanted rows' logits, OL_LOGIT_ROWS at a time so that the head's weights are read once
- * for many sessions. */
+/* Computes the wanted rows' logits, OL_LOGIT_ROWS at a time so that the head's weights are read
+ * once for many sessions. */
 static enum ol_status give_logits(struct ol_engine *e, const struct ol_run *runs, int run_count,
 				  struct ol_error *err)
 {
@@ -244,7 +268,7 @@ static enum ol_status give_logits(struct ol_engine *e, const struct ol_run *runs
 	int32_t rows[OL_LOGIT_ROWS];
 	int count = 0;
 	for (int r = 0; r < run_count; r++) {
-		const int first = runs[r].want == OL_LOGITS_ALL	   ? 0
+		const int first = runs[r].want == OL_LOGITS_ALL    ? 0
 				  : runs[r].want == OL_LOGITS_LAST ? runs[r].count - 1
 								   : runs[r].count;
 		for (int i = first; i < runs[r].count; i++) {
@@ -263,10 +287,11 @@ static enum ol_status give_logits(struct ol_engine *e, const struct ol_run *runs
 				     : runs[r].want == OL_LOGITS_LAST ? 1
 								      : 0;
 		if (!all_finite(runs[r].logits, given * vocab))
-			return ol_fail(err, OL_ERR_INPUT,
-				       "the model produced a number that is not finite after position %d: "
-				       "its weights are broken, import it again",
-				       runs[r].session->length);
+			return ol_fail(
+				err, OL_ERR_INPUT,
+				"the model produced a number that is not finite after position %d: "
+				"its weights are broken, import it again",
+				runs[r].session->length);
 	}
 	return OL_OK;
 }

@@ -1,5 +1,5 @@
-/* model/engine_internal.h: what engine.c (life, sessions, steps), kv.c (pages) and forward.c (layers)
- * share. */
+/* model/engine_internal.h, floor 2: what engine.c (life, sessions, steps), kv.c (pages) and
+ * forward.c (layers) share. */
 #ifndef OL_MODEL_ENGINE_INTERNAL_H
 #define OL_MODEL_ENGINE_INTERNAL_H
 
@@ -34,7 +34,8 @@ struct ol_session {
 	int length;
 };
 
-/* Pages that appending `count` positions would take from the pool, copies of shared ones included. */
+/* Pages that appending `count` positions would take from the pool, copies of shared ones
+ * included. */
 int64_t ol_session_pages_needed(const struct ol_session *session, int count);
 /* Takes them. The pool has been asked before; only the page list can run out of memory, and
  * then nothing has changed. */
@@ -69,20 +70,21 @@ struct ol_engine {
 	enum ol_kv_type kv_type;
 	int step_rows;
 	int open_sessions;
-	struct ol_arena boot;
+	uint8_t *buffers; /* what the pointers below point into */
+	size_t buffer_bytes;
 
 	double *inv_freq, *inv_freq_local; /* (d/2) */
 	struct ol_row *rows;               /* (R) */
 	struct ol_row_run *runs;           /* (runs <= R) */
 	int row_count, run_count;
 
-	float *x;               /* (R, hidden)   residual stream            */
-	float *y;               /* (R, hidden)   a block's output; also the normed input */
-	float *q, *k, *v, *o;   /* (R, heads d), (R, kv_heads d) x2, (R, heads d) */
-	float *gate, *up;       /* (R, ffn)                                 */
+	float *x;                 /* (R, hidden)   residual stream            */
+	float *y;                 /* (R, hidden)   a block's output; also the normed input */
+	float *q, *k, *v, *o;     /* (R, heads d), (R, kv_heads d) x2, (R, heads d) */
+	float *gate, *up;         /* (R, ffn)                                 */
 	float *rope, *rope_local; /* (R, d) cosines then sines               */
-	void *act;              /* activations ready for a matmul           */
-	float *logits;          /* (LOGIT_ROWS, vocab)                       */
+	void *act;                /* activations ready for a matmul           */
+	float *logits;            /* (LOGIT_ROWS, vocab)                       */
 
 	uint8_t *attention_scratch; /* threads pieces of attention_scratch_bytes */
 	size_t attention_scratch_bytes;

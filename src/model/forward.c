@@ -1,11 +1,12 @@
 /* The layers of a transformer over the rows of one step.
  *
- * Each phase is a loop over independent pieces that the pool's threads claim: tiles of rows, ranges of
- * output panels, or (run, kv head, tile of rows) for attention. Pieces may be cut anywhere, because
- * no number depends on the cut.
+ * Each phase is a loop over independent pieces that the pool's threads claim: tiles of rows,
+ * ranges of output panels, or (run, kv head, tile of rows) for attention. Pieces may be cut
+ * anywhere, because no number depends on the cut.
  *
  *   x = embed[token]
- *   per layer:  q,k,v = W norm(x);  rotate, keep k,v;  x += Wo attention;  x += Wdown(act(Wgate n) * Wup n)
+ *   per layer:  q,k,v = W norm(x);  rotate, keep k,v;  x += Wo attention;
+ *               n = norm(x);  x += Wdown(act(Wgate n) * Wup n)
  *   y = norm(x);  logits = head y
  */
 #include "model/engine_internal.h"
@@ -55,7 +56,7 @@ static void piece_rows(const struct phase *p, int index, int *row0, int *row1)
 	*row1 = OL_MIN(*row0 + p->tile, p->e->row_count);
 }
 
-/* --- matmuls ------------------------------------------------------------------------------------ */
+/* --- matmuls --------------------------------------------------------------- */
 
 static void matmul_piece(void *context, int index, int thread)
 {
@@ -67,8 +68,8 @@ static void matmul_piece(void *context, int index, int thread)
 		const struct ol_matrix *w = p->matrices[i];
 		const int count = ol_panel_count(w->rows), take = OL_MIN(left, count - panel0);
 		if (take > 0) {
-			p->e->kernels->matmul(p->outputs[i], (size_t)w->rows, p->e->act, w, p->m, panel0,
-					      panel0 + take);
+			p->e->kernels->matmul(p->outputs[i], (size_t)w->rows, p->e->act, w, p->m,
+					      panel0, panel0 + take);
 			left -= take;
 		}
 		panel0 = OL_MAX(panel0 - count, 0);
@@ -84,7 +85,8 @@ static void matmul(struct ol_engine *e, struct phase *p, int rows)
 		p->panels += ol_panel_count(p->matrices[i]->rows);
 	const int pieces = ol_pool_threads(e->threads) * (rows >= 32 ? 4 : 8);
 	p->panels_a_piece = OL_MAX((p->panels + pieces - 1) / pieces, 1);
-	ol_pool_for(e->threads, (p->panels + p->panels_a_piece - 1) / p->panels_a_piece, matmul_piece, p);
+	ol_pool_for(e->threads, (p->panels + p->panels_a_piece - 1) / p->panels_a_piece,
+		    matmul_piece, p);
 }
 
 static void matmul_one(struct ol_engine *e, struct phase *p, const struct ol_matrix *w, float *out)
@@ -95,7 +97,7 @@ static void matmul_one(struct ol_engine *e, struct phase *p, const struct ol_mat
 	matmul(e, p, e->row_count);
 }
 
-/* --- phases over rows ------------------------------------------------------------------------------ */
+/* --- phases over rows ------------------------------------------------------ */
 
 static void fill_rope(float *out, const double *inv_freq, int position, int half)
 {
@@ -122,10 +124,11 @@ static void embed_piece(void *context, int index, int thread)
 		if (c->embed_scale != 1.0f)
 			for (size_t i = 0; i < hidden; i++)
 				x[i] *= c->embed_scale;
-		fill_rope(e->rope + (size_t)r * d, e->inv_freq, e->rows[r].position, c->head_dim / 2);
+		fill_rope(e->rope + (size_t)r * d, e->inv_freq, e->rows[r].position,
+			  c->head_dim / 2);
 		if (c->rope_theta_local != c->rope_theta)
-			fill_rope(e->rope_local + (size_t)r * d, e->inv_freq_local, e->rows[r].position,
-				  c->head_dim / 2);
+			fill_rope(e->rope_local + (size_t)r * d, e->inv_freq_local,
+				  e->rows[r].position, c->head_dim / 2);
 	}
 }
 
@@ -147,13 +150,14 @@ static void norm_row(struct ol_engine *e, const float *weight, int row)
 }
 
 /* y = norm(x), made ready for a matmul of the given type. */
-static void norm_and_prepare(struct ol_engine *e, const float *weight, enum ol_weight_type type, int row0,
-			     int row1)
+static void norm_and_prepare(struct ol_engine *e, const float *weight, enum ol_weight_type type,
+			     int row0, int row1)
 {
 	const int hidden = e->config->hidden;
 	for (int r = row0; r < row1; r++)
 		norm_row(e, weight, r);
-	e->kernels->act_prepare(e->act, type, e->y, (size_t)hidden, e->row_count, hidden, row0, row1);
+	e->kernels->act_prepare(e->act, type, e->y, (size_t)hidden, e->row_count, hidden, row0,
+				row1);
 }
 
 static void enter_attention_piece(void *context, int index, int thread)
@@ -217,10 +221,11 @@ static void gate_piece(void *context, int index, int thread)
 		else
 			e->kernels->gelu_mul(gate, gate, up, (int)ffn);
 	}
-	e->kernels->act_prepare(e->act, p->w->down.type, e->gate, ffn, e->row_count, (int)ffn, row0, row1);
+	e->kernels->act_prepare(e->act, p->w->down.type, e->gate, ffn, e->row_count, (int)ffn, row0,
+				row1);
 }
 
-/* --- attention ----------------------------------------------------------------------------------- */
+/* --- attention ------------------------------------------------------------- */
 
 static size_t kv_offset(const struct ol_engine *e, int layer, int head)
 {
@@ -256,7 +261,8 @@ static void keep_piece(void *context, int index, int thread)
 	struct ol_engine *e = p->e;
 	const struct ol_config *c = e->config;
 	const size_t d = (size_t)c->head_dim, half = kv_half(e);
-	const bool local = ol_config_layer_windowed(c, p->layer) && c->rope_theta_local != c->rope_theta;
+	const bool local =
+		ol_config_layer_windowed(c, p->layer) && c->rope_theta_local != c->rope_theta;
 	int row0, row1;
 	(void)thread;
 	piece_rows(p, index, &row0, &row1);
@@ -339,12 +345,14 @@ static bool plan_attention(struct ol_engine *e)
 		const struct ol_row_run *run = &e->runs[r];
 		const size_t row_bytes = (size_t)(run->pos0 + run->count + OL_KV_PAGE) *
 					 (size_t)a.group * sizeof(float);
-		const int fit = (int)OL_MIN(ATTENTION_SCRATCH_TARGET / row_bytes, ATTENTION_ROWS_MAX);
+		const int fit =
+			(int)OL_MIN(ATTENTION_SCRATCH_TARGET / row_bytes, ATTENTION_ROWS_MAX);
 		const int tile = OL_MAX(fit, 1);
 		const int last = (run->count - 1) / tile * tile;
 		for (int row = last; row >= 0; row -= tile) {
 			const int rows = OL_MIN(tile, run->count - row);
-			const size_t floats = e->kernels->attention_scratch(&a, run->pos0 + row, rows);
+			const size_t floats =
+				e->kernels->attention_scratch(&a, run->pos0 + row, rows);
 			scratch = OL_MAX(scratch, floats * sizeof(float));
 			for (int h = 0; h < c->kv_heads; h++)
 				if (!add_task(e, (struct ol_attention_task){r, row, rows, h}))
@@ -360,7 +368,7 @@ static bool plan_attention(struct ol_engine *e)
 	return e->attention_scratch != NULL;
 }
 
-/* --- the whole --------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------- */
 
 static void layer(struct ol_engine *e, int index)
 {
@@ -395,8 +403,8 @@ enum ol_status ol_forward(struct ol_engine *e, struct ol_error *err)
 {
 	const int layers = e->config->layers;
 	if (!plan_attention(e))
-		return ol_fail(err, OL_ERR_FULL, "out of memory for the attention scores of %d rows",
-			       e->row_count);
+		return ol_fail(err, OL_ERR_FULL,
+			       "out of memory for the attention scores of %d rows", e->row_count);
 	struct phase p = {.e = e};
 	over_rows(e, &p, embed_piece);
 	for (int i = 0; i < layers; i++)
@@ -410,7 +418,8 @@ static void gather_rows(struct ol_engine *e, float *out, const int32_t *rows, in
 {
 	const size_t hidden = (size_t)e->config->hidden;
 	for (int i = 0; i < count; i++)
-		memcpy(out + (size_t)i * hidden, e->y + (size_t)rows[i] * hidden, hidden * sizeof *out);
+		memcpy(out + (size_t)i * hidden, e->y + (size_t)rows[i] * hidden,
+		       hidden * sizeof *out);
 }
 
 void ol_forward_head(struct ol_engine *e, float *const *out, const int32_t *rows, int count)
@@ -424,7 +433,8 @@ void ol_forward_head(struct ol_engine *e, float *const *out, const int32_t *rows
 	p.outputs[0] = contiguous ? out[0] : e->logits;
 
 	gather_rows(e, e->x, rows, count); /* the residual stream is not needed any more */
-	e->kernels->act_prepare(e->act, head->type, e->x, (size_t)head->cols, count, head->cols, 0, count);
+	e->kernels->act_prepare(e->act, head->type, e->x, (size_t)head->cols, count, head->cols, 0,
+				count);
 	matmul(e, &p, count);
 	for (int i = 0; i < count; i++) {
 		if (!contiguous)

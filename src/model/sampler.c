@@ -10,8 +10,8 @@
 /* The first word of a Philox counter says what the number is for. Append-only. */
 enum { PURPOSE_SAMPLE = 0 };
 
-/* -log(-log(u)) lies in (-2.86, 17.33) for every u that 24 bits can give: a candidate that trails by
- * more than the difference cannot win, so its draw need not be looked at. */
+/* -log(-log(u)) lies in (-2.86, 17.33) for every u that 24 bits can give: a candidate that
+ * trails by more than the difference cannot win, so its draw need not be looked at. */
 #define GUMBEL_MAX 17.34
 
 struct candidate {
@@ -39,19 +39,23 @@ enum ol_status ol_sampling_check(const struct ol_sampling *s, struct ol_error *e
 	/* Logits divided by less than this might overflow. */
 	if (s->temperature != 0.0f && !in_range(s->temperature, 0x1p-64f, 100.0f))
 		return ol_fail(err, OL_ERR_INPUT,
-			       "temperature must be between 0 and 100; 0, not a tiny number, is greedy");
+			       "temperature must be between 0 and 100; for greedy say 0");
 	if (s->top_k < 0)
-		return ol_fail(err, OL_ERR_INPUT, "top-k must be 0 (off) or more, not %d", s->top_k);
+		return ol_fail(err, OL_ERR_INPUT, "top-k must be 0 (off) or more, not %d",
+			       s->top_k);
 	if (!in_range(s->top_p, 0x1p-126f, 1.0f))
 		return ol_fail(err, OL_ERR_INPUT, "top-p must be above 0 and at most 1");
 	if (!in_range(s->min_p, 0.0f, 1.0f))
 		return ol_fail(err, OL_ERR_INPUT, "min-p must be between 0 and 1");
 	if (!in_range(s->repeat_penalty, 0x1p-10f, 1024.0f))
-		return ol_fail(err, OL_ERR_INPUT, "repeat penalty must be above 0 and at most 1024");
+		return ol_fail(err, OL_ERR_INPUT,
+			       "repeat penalty must be above 0 and at most 1024");
 	if (!in_range(s->presence_penalty, -1024.0f, 1024.0f))
-		return ol_fail(err, OL_ERR_INPUT, "presence penalty must be between -1024 and 1024");
+		return ol_fail(err, OL_ERR_INPUT,
+			       "presence penalty must be between -1024 and 1024");
 	if (!in_range(s->frequency_penalty, -1024.0f, 1024.0f))
-		return ol_fail(err, OL_ERR_INPUT, "frequency penalty must be between -1024 and 1024");
+		return ol_fail(err, OL_ERR_INPUT,
+			       "frequency penalty must be between -1024 and 1024");
 	for (int i = 0; i < s->bias_count; i++)
 		if (!in_range(s->bias[i].bias, -1024.0f, 1024.0f))
 			return ol_fail(err, OL_ERR_INPUT,
@@ -93,7 +97,8 @@ void ol_sampler_close(struct ol_sampler *sampler)
 
 /* Calls for each distinct token of history[0,count), once, with the number of its occurrences. */
 static void for_each_distinct(struct ol_sampler *s, const int32_t *history, int count,
-			      void (*apply)(float *logit, uint32_t occurrences, const struct ol_sampling *p),
+			      void (*apply)(float *logit, uint32_t occurrences,
+					    const struct ol_sampling *p),
 			      const struct ol_sampling *p)
 {
 	for (int i = 0; i < count; i++)
@@ -193,7 +198,8 @@ static int compare_ids(const void *a, const void *b)
 /* After heap pops, the survivors lie at the end of the array: brings them to its start, by id. */
 static int keep_popped(struct candidate *candidates, int heap_count, int count)
 {
-	memmove(candidates, candidates + heap_count, (size_t)(count - heap_count) * sizeof *candidates);
+	memmove(candidates, candidates + heap_count,
+		(size_t)(count - heap_count) * sizeof *candidates);
 	qsort(candidates, (size_t)(count - heap_count), sizeof *candidates, compare_ids);
 	return count - heap_count;
 }
@@ -209,8 +215,8 @@ static int keep_top_k(struct ol_sampler *s, int count, int k)
 	return keep_popped(s->candidates, left, count);
 }
 
-/* The sum is a row reduction over the candidates by ascending id; then, by rank, a running sum takes
- * candidates until it reaches top_p of the whole. */
+/* The sum is a row reduction over the candidates by ascending id; then, by rank, a running sum
+ * takes candidates until it reaches top_p of the whole. */
 static int keep_top_p(struct ol_sampler *s, int count, float top_p, float max)
 {
 	if (top_p >= 1.0f)
@@ -247,7 +253,8 @@ static double gumbel(const struct ol_sampling *p, uint32_t position, int32_t id)
 	return -ol_log(-ol_log(ol_unit_double(words[0])));
 }
 
-static int32_t draw(const struct ol_sampler *s, int count, const struct ol_sampling *p, uint32_t position)
+static int32_t draw(const struct ol_sampler *s, int count, const struct ol_sampling *p,
+		    uint32_t position)
 {
 	double best = 0.0;
 	int32_t chosen = -1;
@@ -264,9 +271,9 @@ static int32_t draw(const struct ol_sampler *s, int count, const struct ol_sampl
 	return chosen;
 }
 
-int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits, const struct ol_sampling *p,
-			  uint32_t position, const int32_t *history, int history_count, int generated,
-			  const uint64_t *allowed)
+int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits,
+			  const struct ol_sampling *p, uint32_t position, const int32_t *history,
+			  int history_count, int generated, const uint64_t *allowed)
 {
 	struct ol_sampler *s = sampler;
 	memcpy(s->logits, logits, (size_t)s->vocab_size * sizeof *logits);
