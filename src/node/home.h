@@ -1,0 +1,42 @@
+/* node/home.h, floor 4: where a node keeps its things.
+ *
+ *     $OPENLEDGER_HOME, else $XDG_DATA_HOME/openledger, else ~/.local/share/openledger
+ *         models/NAME.olm
+ *
+ * A model is named everywhere by NAME, or by a path that contains a '/'. */
+#ifndef OL_NODE_HOME_H
+#define OL_NODE_HOME_H
+
+#include "base/base.h"
+
+enum { OL_PATH_MAX = 4096, OL_NAME_MAX = 128 };
+
+struct ol_home {
+	char path[OL_PATH_MAX];
+};
+
+/* Finds the home and makes its folders. */
+OL_MUST_CHECK enum ol_status ol_home_open(struct ol_home *home, struct ol_error *err);
+
+/* Letters, digits, '.', '_', '-' and ':'; not starting with '.' or '-'; at most OL_NAME_MAX. */
+OL_MUST_CHECK enum ol_status ol_name_check(const char *name, struct ol_error *err);
+/* A name from a path: the last component without its extension, odd characters as '-'. */
+void ol_name_from_path(char name[OL_NAME_MAX + 1], const char *path);
+
+/* The file of a model, which need not exist. */
+OL_MUST_CHECK enum ol_status ol_home_model_path(const struct ol_home *home, char path[OL_PATH_MAX],
+						const char *model, struct ol_error *err);
+/* The same, but it must exist: the error lists the models there are. */
+OL_MUST_CHECK enum ol_status ol_home_find_model(const struct ol_home *home, char path[OL_PATH_MAX],
+						const char *model, struct ol_error *err);
+
+struct ol_names {
+	char (*names)[OL_NAME_MAX + 1];
+	size_t count, room;
+};
+/* Names of all models, sorted. */
+OL_MUST_CHECK enum ol_status ol_home_models(const struct ol_home *home, struct ol_names *names,
+					    struct ol_error *err);
+void ol_names_release(struct ol_names *names);
+
+#endif

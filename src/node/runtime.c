@@ -1,0 +1,151 @@
+#include "node/runtime.h"
+
+#include "base/pool.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum ol_status ol_runtime_environment(struct ol_engine_options *options, struct ol_error *err)
+{
+	const char *isa = getenv("OPENLEDGER_ISA"), *threads = getenv("OPENLEDGER_THREADS");
+	if (isa && *isa) {
+		enum ol_isa parsed;
+		if (!ol_isa_parse(&parsed, isa))
+			return ol_fail(
+				err, OL_ERR_INPUT,
+				"OPENLEDGER_ISA=%s is unknown: use scalar, avx2, avx512 or neon",
+				isa);
+		options->kernels = ol_kernels_for(parsed);
+		if (!options->kernels)
+			return ol_fail(
+				err, OL_ERR_UNSUPPORTED,
+				"OPENLEDGER_ISA=%s: this machine does not have these instructions; "
+				"leave it unset for the best that it has",
+				isa);
+	}
+	if (threads && *threads) {
+		char *end;
+		errno = 0;
+		const long count = strtol(threads, &end, 10);
+		if (errno || *end || count < 1 || count > OL_POOL_THREADS_MAX)
+			return ol_fail(err, OL_ERR_INPUT,
+				       "OPENLEDGER_THREADS=%s: give a number from 1 to %d", threads,
+				       OL_POOL_THREADS_MAX);
+		options->threads = (int)count;
+	}
+	return OL_OK;
+}
+
+static enum ol_status open_texts(struct ol_runtime *r, struct ol_error *err)
+{
+	static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model"};
+	char where[OL_PATH_MAX + 64];
+	size_t size;
+	enum ol_status s = OL_OK;
+	for (size_t i = 0; i < OL_ARRAY_LEN(tokenizer_files) && !r->tokenizer && s == OL_OK; i++) {
+		const char *text = ol_model_text(r->model, tokenizer_files[i], &size);
+		snprintf(where, sizeof where, "%s (%s)", r->name, tokenizer_files[i]);
+		if (text)
+			s = ol_tokenizer_open(&r->tokenizer, text, size, where, err);
+	}
+	const char *chat = ol_model_text(r->model, "chat_template.jinja", &size);
+	snprintf(where, sizeof where, "%s (chat template)", r->name);
+	if (s == OL_OK && chat)
+		s = ol_template_open(&r->chat, chat, size, where, err);
+	return s;
+}
+
+enum ol_status ol_runtime_open(struct ol_runtime *runtime, const struct ol_home *home,
+			       const char *name, struct ol_error *err)
+{
+	char path[OL_PATH_MAX];
+	*runtime = (struct ol_runtime){0};
+	enum ol_status s = ol_home_find_model(home, path, name, err);
+	if (s != OL_OK)
+		return s;
+	snprintf(runtime->name, sizeof runtime->name, "%s", name);
+	s = ol_model_open(&runtime->model, path, err);
+	if (s == OL_OK)
+		s = open_texts(runtime, err);
+	if (s != OL_OK)
+		ol_runtime_close(runtime);
+	return s;
+}
+
+enum ol_status ol_runtime_start(struct ol_runtime *runtime, const struct ol_engine_options *options,
+				struct ol_error *err)
+{
+	OL_ASSERT(!runtime->engine);
+	return ol_engine_open(&runtime->engine, runtime->model, options, err);
+}
+
+void ol_runtime_close(struct ol_runtime *runtime)
+{
+	ol_engine_close(runtime->engine);
+	ol_template_close(runtime->chat);
+	ol_tokenizer_close(runtime->tokenizer);
+	ol_model_close(runtime->model);
+	*runtime = (struct ol_runtime){0};
+}
+
+enum ol_status ol_runtime_need_tokenizer(const struct ol_runtime *runtime, struct ol_error *err)
+{
+	if (runtime->tokenizer)
+		return OL_OK;
+	return ol_fail(
+		err, OL_ERR_UNSUPPORTED,
+		"model \"%s\" was imported without a tokenizer: import it again from a folder that "
+		"has tokenizer.json or tokenizer.model",
+		runtime->name);
+}
+
+static json_t *special_token(const struct ol_runtime *r, int32_t id)
+{
+	size_t size = 0;
+	const char *entry = id >= 0 ? ol_tokenizer_entry(r->tokenizer, id, &size) : NULL;
+	return entry ? json_stringn(entry, size) : json_string("");
+}
+
+/* The variables every chat template expects from its model. */
+static json_t *template_constants(const struct ol_runtime *r)
+{
+	const struct ol_config *c = ol_model_config(r->model);
+	return json_pack("{s:o, s:o}", "bos_token", special_token(r, c->bos_id), "eos_token",
+			 special_token(r, c->eos_count > 0 ? c->eos_ids[0] : -1));
+}
+
+enum ol_status ol_runtime_encode_chat(const struct ol_runtime *runtime, struct ol_tokens *tokens,
+				      json_t *messages, struct ol_error *err)
+{
+	enum ol_status s = ol_runtime_need_tokenizer(runtime, err);
+	if (s != OL_OK)
+		return s;
+	if (!runtime->chat)
+		return ol_fail(err, OL_ERR_UNSUPPORTED,
+			       "model \"%s\" has no chat template: use it without --chat",
+			       runtime->name);
+	json_t *variables =
+		json_pack("{s:O, s:b}", "messages", messages, "add_generation_prompt", 1);
+	json_t *constants = template_constants(runtime);
+	struct ol_buf text;
+	struct ol_spans spans = {0};
+	ol_buf_init(&text, OL_TEMPLATE_OUTPUT_MAX);
+	if (!variables || !constants)
+		s = ol_fail(err, OL_ERR_FULL, "out of memory for the conversation");
+	if (s == OL_OK)
+		s = ol_template_render(runtime->chat, &text, &spans, variables, constants,
+				       (int64_t)time(NULL), err);
+	if (s == OL_OK)
+		s = ol_tokenizer_encode(runtime->tokenizer, tokens, text.data ? text.data : "",
+					text.size, OL_SPECIAL_PARSE, false, spans.spans,
+					spans.count, err);
+	ol_spans_release(&spans);
+	ol_buf_release(&text);
+	json_decref(constants);
+	json_decref(variables);
+	return s;
+}
