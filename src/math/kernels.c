@@ -168,3 +168,15 @@ bool ol_isa_parse(enum ol_isa *isa_out, const char *name)
 		}
 	return false;
 }
+
+bool ol_kv_type_parse(enum ol_kv_type *type_out, const char *name)
+{
+	static const char *const names[OL_KV_TYPES] = {[OL_KV_F32] = "f32", [OL_KV_BF16] = "bf16"};
+
+	for (int i = 0; i < OL_KV_TYPES; i++)
+		if (strcmp(name, names[i]) == 0) {
+			*type_out = (enum ol_kv_type)i;
+			return true;
+		}
+	return false;
+}

@@ -95,5 +95,6 @@ const struct ol_kernels *ol_kernels_for(enum ol_isa isa);
 /* The fastest table this machine runs. */
 const struct ol_kernels *ol_kernels_best(void);
 bool ol_isa_parse(enum ol_isa *isa_out, const char *name); /* "scalar", "avx2", "avx512", "neon" */
+bool ol_kv_type_parse(enum ol_kv_type *type_out, const char *name); /* "f32", "bf16" */
 
 #endif

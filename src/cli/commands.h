@@ -1,0 +1,28 @@
+/* cli/commands.h, floor 6: one function per command of `openledger`. Each returns the exit status:
+ * 0 done, 1 refused with a sentence on stderr, 130 stopped by Ctrl-C. */
+#ifndef OL_CLI_COMMANDS_H
+#define OL_CLI_COMMANDS_H
+
+#include "base/base.h"
+
+#include <jansson.h>
+
+int ol_command_import(int argc, char **argv);
+int ol_command_models(int argc, char **argv);
+int ol_command_generate(int argc, char **argv);
+int ol_command_tokenize(int argc, char **argv);
+int ol_command_score(int argc, char **argv);
+int ol_command_bench(int argc, char **argv);
+int ol_command_run(int argc, char **argv);
+
+/* Prints "openledger: sentence" and gives the exit status for it. */
+int ol_report(const struct ol_error *err);
+/* One line of JSON on stdout; takes the reference. */
+int ol_print_json(json_t *object);
+/* True after Ctrl-C; ol_interrupt_catch makes Ctrl-C set it (a second one kills). */
+void ol_interrupt_catch(void);
+bool ol_interrupted(void);
+/* "1.5 GB", "430 MB" */
+void ol_format_bytes(char text[32], uint64_t bytes);
+
+#endif

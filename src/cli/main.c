@@ -1,0 +1,56 @@
+/* openledger: one program, many commands. */
+#include "cli/commands.h"
+#include "math/kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *name, *about;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"run", "a first look: the same bits on every instruction set of this machine",
+	 ol_command_run},
+	{"import", "bring in a model: a Hugging Face folder or a GGUF file", ol_command_import},
+	{"models", "the models that are here", ol_command_models},
+	{"generate", "continue a text, or answer in chat", ol_command_generate},
+	{"score", "how well a model predicts a file, and the hash of every logit",
+	 ol_command_score},
+	{"tokenize", "a text as the model sees it", ol_command_tokenize},
+	{"bench", "how fast this machine is, beside what it could be", ol_command_bench},
+};
+
+static void print_usage(FILE *out)
+{
+	fprintf(out,
+		"OpenLedger: small specialised language models whose every number can be "
+		"recomputed.\n\n"
+		"Usage: openledger COMMAND [options]\n\nCommands:\n");
+	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
+	fprintf(out,
+		"\n`openledger COMMAND --help` tells more. Models live in $OPENLEDGER_HOME "
+		"(default: the\n"
+		"XDG data folder); OPENLEDGER_THREADS and OPENLEDGER_ISA choose threads and "
+		"instructions.\n");
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+		printf("openledger %s, arithmetic %s\n", OL_VERSION, OL_ARITHMETIC_VERSION);
+		return 0;
+	}
+	if (*name == '\0' || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
+	    strcmp(name, "help") == 0) {
+		print_usage(*name ? stdout : stderr);
+		return *name ? 0 : 1;
+	}
+	fprintf(stderr, "openledger: there is no command \"%s\"; `openledger --help` lists them\n",
+		name);
+	return 1;
+}
