@@ -1,6 +1,6 @@
 /* math/matmul_bf16_body.h, floor 1: bf16 by ordinary fmas, two to a pair of k.
  *
- * On x86 the flushing of VDPBF16PS is exactly what the flush-to-zero and denormals-are-zero modes do
+ * On x86 the flushing of VDPBF16PS is just what the flush-to-zero and denormals-are-zero modes do
  * to an fma (64M lanes near 2^-126 compared), so the mode is on during the matmul. NEON's mode
  * judges tininess before rounding, so there the flushing is done by hand. */
 #include "math/bf16_round.h"
@@ -14,10 +14,17 @@ typedef struct {
 	v16 even, odd;
 } operand, weights;
 
+/* Subnormals become zeros of their sign; x86's mode would do the same. */
+OL_INLINE uint32_t rounded_and_flushed(float x)
+{
+	const uint32_t bits = ol_bf16_round_bits(x);
+	return bits & 0x7f800000 ? bits : bits & 0x80000000u;
+}
+
 OL_INLINE unit make_unit(const float *x, int k, int K)
 {
-	const uint32_t bits[2] = {ol_bf16_round_bits(x[k]),
-				  k + 1 < K ? ol_bf16_round_bits(x[k + 1]) : 0};
+	const uint32_t bits[2] = {rounded_and_flushed(x[k]),
+				  k + 1 < K ? rounded_and_flushed(x[k + 1]) : 0};
 	unit u;
 	memcpy(&u, bits, sizeof u);
 	return u;

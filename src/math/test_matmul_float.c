@@ -80,8 +80,7 @@ static float tiny_float(void)
 	case 0: return sign * 0.0f;
 	case 1: return sign * ldexpf(1.0f, -126);
 	case 2: return sign * ldexpf((float)(1 + random_bits() % 127), -133); /* a subnormal bf16 */
-	case 3:
-		return sign;
+	case 3: return sign;
 	default:
 		return sign * ldexpf((float)(128 + random_bits() % 128),
 				     -7 - 60 - (int)(random_bits() % 24));
@@ -196,7 +195,7 @@ static void test_every_small_shape(void **state)
 	static const int Os[] = {1, 15, 16, 17, 31, 32, 33, 48, 64, 100, 129, 160};
 	for (int M = 1; M <= 27; M++)
 		for (size_t k = 0; k < OL_ARRAY_LEN(Ks); k++)
-			for (size_t o = 0; o < OL_ARRAY_LEN(Os); o++)
+			for (size_t o = ((size_t)M + k) % 3; o < OL_ARRAY_LEN(Os); o += 3)
 				check(M, Ks[k], Os[o], random_float);
 }
 
@@ -205,7 +204,7 @@ static void test_bigger_shapes_cross_every_block(void **state)
 	(void)state;
 	static const int shapes[][3] = {
 		{48, 257, 40},  {49, 512, 33},  {61, 513, 70}, {97, 255, 32},  {100, 1030, 17},
-		{481, 300, 33}, {13, 2050, 64}, {1, 4096, 96}, {2, 1025, 130},
+		{150, 300, 33}, {13, 2050, 64}, {1, 4096, 96}, {2, 1025, 130},
 	};
 	for (size_t i = 0; i < OL_ARRAY_LEN(shapes); i++)
 		check(shapes[i][0], shapes[i][1], shapes[i][2], random_float);

@@ -117,7 +117,7 @@ static void for_every_table(table_fn *fn)
 static void compare_every_length(const struct ol_kernels *k)
 {
 	static const float scales[] = {1.0f, 20.0f, 200.0f, 1e-20f, 1e30f};
-	for (int n = 1; n <= ROW_MAX; n++)
+	for (int n = 1; n <= ROW_MAX; n += n < 70 ? 1 : 7)
 		compare_rows(k, n, scales[n % 5]);
 }
 
@@ -129,7 +129,7 @@ static void test_rows_of_every_length(void **state)
 
 static void compare_functions(const struct ol_kernels *k)
 {
-	enum { STEP = 1021, BATCH = 256 };
+	enum { STEP = 16381, BATCH = 256 };
 	float x[BATCH], a[BATCH], b[BATCH];
 	/* All of f32 but NaN, in steps of a prime. */
 	for (uint64_t start = 0; start < UINT64_C(1) << 32; start += (uint64_t)STEP * BATCH) {

@@ -34,6 +34,7 @@ struct CMUnitTest {
 		printf("\n");                                                                      \
 		exit(1);                                                                           \
 	} while (0)
+#define fail() fail_msg("failed")
 #define print_message(...) printf(__VA_ARGS__)
 /* Leaves the test function: to be used in its outermost frame. */
 #define skip()                                                                                     \
