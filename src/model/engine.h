@@ -22,7 +22,7 @@
 struct ol_engine;
 struct ol_session;
 
-enum { OL_STEP_ROWS_DEFAULT = 512, OL_STEP_ROWS_MAX = 8192 };
+enum { OL_STEP_ROWS_DEFAULT = 256, OL_STEP_ROWS_MAX = 8192 };
 
 struct ol_engine_options {
 	const struct ol_kernels *kernels; /* NULL: the best */

@@ -218,13 +218,7 @@ static void compare_with_peaks(struct ol_bench *out, const struct ol_model *mode
 			       const struct ol_bench_options *o)
 {
 	out->prefill_ops = out->prefill_tps * prefill_ops_per_token(model, o->prefill_tokens);
-	/* A step reads every weight once, but one row of the embedding table. */
-	const struct ol_config *c = ol_model_config(model);
-	const struct ol_matrix *embed = &ol_model_weights(model)->embed;
-	uint64_t read = out->weight_bytes;
-	if (!c->tied_embeddings)
-		read -= ol_canonical_row_bytes(embed->type, embed->cols) * (uint64_t)embed->rows;
-	out->decode_read = out->decode_tps[0] * (double)read;
+	out->decode_read = out->decode_tps[0] * (double)out->weight_bytes;
 	out->share_prefill = out->prefill_ops / peak_of_type(out, o->type);
 	out->share_decode = out->decode_read / out->peak_read;
 }
