@@ -160,6 +160,11 @@ int ol_tokenizer_vocab_size(const struct ol_tokenizer *t)
 	return t->vocab_size;
 }
 
+int32_t ol_tokenizer_unknown(const struct ol_tokenizer *t)
+{
+	return t->bpe.unk_id;
+}
+
 static bool has(const struct ol_tokenizer *t, int32_t id)
 {
 	return id >= 0 && id < t->vocab_size && t->names[id].data;

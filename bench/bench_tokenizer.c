@@ -1,0 +1,118 @@
+/* How fast a tokenizer opens, encodes and decodes, on one core.
+ * usage: bench_tokenizer TOKENIZER TEXT [IDS_OUT]
+ * The text is encoded in documents of about 100 kB, cut at line ends; the median of 5 rounds counts.
+ * IDS_OUT gets the ids as text, one document a line, to compare with another program's. */
+#include "base/file.h"
+#include "model/tokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROUNDS = 5, DOCUMENT = 100000 };
+
+static double now(void)
+{
+	struct timespec t; /* of this thread: other processes do not count */
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *seconds)
+{
+	qsort(seconds, ROUNDS, sizeof *seconds, compare_doubles);
+	return seconds[ROUNDS / 2];
+}
+
+static size_t document_end(const struct ol_map *text, size_t at)
+{
+	if (text->size - at <= DOCUMENT)
+		return text->size;
+	const uint8_t *line = memchr(text->data + at + DOCUMENT, '\n', text->size - at - DOCUMENT);
+	return line ? (size_t)(line + 1 - text->data) : text->size;
+}
+
+/* All documents once; tokens holds the ids of all of them. */
+static bool encode_all(const struct ol_tokenizer *t, const struct ol_map *text,
+		       struct ol_tokens *tokens, FILE *ids, struct ol_error *err)
+{
+	tokens->count = 0;
+	for (size_t at = 0; at < text->size;) {
+		const size_t end = document_end(text, at), first = tokens->count;
+		if (ol_tokenizer_encode(t, tokens, (const char *)text->data + at, end - at,
+					OL_SPECIAL_NONE, false, NULL, 0, err) != OL_OK)
+			return false;
+		for (size_t i = first; ids && i < tokens->count; i++)
+			fprintf(ids, "%d ", (int)tokens->ids[i]);
+		if (ids)
+			fputc('\n', ids);
+		at = end;
+	}
+	return true;
+}
+
+static int run(const struct ol_map *file, const struct ol_map *text, const char *path, FILE *ids)
+{
+	double opening[ROUNDS], encoding[ROUNDS], decoding[ROUNDS];
+	struct ol_tokenizer *t = NULL;
+	struct ol_tokens tokens = {0};
+	struct ol_error err = {0};
+	struct ol_buf buf;
+	ol_buf_init(&buf, (size_t)1 << 32);
+	for (int i = 0; i < ROUNDS; i++) {
+		ol_tokenizer_close(t);
+		double start = now();
+		if (ol_tokenizer_open(&t, (const char *)file->data, file->size, path, &err) != OL_OK)
+			break;
+		opening[i] = now() - start;
+		start = now();
+		if (!encode_all(t, text, &tokens, i == 0 ? ids : NULL, &err))
+			break;
+		encoding[i] = now() - start;
+		start = now();
+		ol_buf_clear(&buf);
+		if (!ol_tokenizer_decode(t, &buf, tokens.ids, tokens.count, false))
+			break;
+		decoding[i] = now() - start;
+	}
+	if (err.status != OL_OK) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	const double mb = (double)text->size / 1e6;
+	printf("{\"tokenizer\": \"%s\", \"megabytes\": %.2f, \"tokens\": %zu, \"open_ms\": %.1f, "
+	       "\"encode_mb_s\": %.1f, \"decode_mb_s\": %.1f}\n", path, mb, tokens.count,
+	       median(opening) * 1e3, mb / median(encoding), mb / median(decoding));
+	ol_buf_release(&buf);
+	ol_tokens_release(&tokens);
+	ol_tokenizer_close(t);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct ol_map file, text;
+	struct ol_error err = {0};
+	if (argc < 3) {
+		fprintf(stderr, "usage: %s TOKENIZER TEXT [IDS_OUT]\n", argv[0]);
+		return 2;
+	}
+	if (ol_map_open(&file, argv[1], &err) != OL_OK || ol_map_open(&text, argv[2], &err) != OL_OK) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	FILE *ids = argc > 3 ? fopen(argv[3], "w") : NULL;
+	const int result = run(&file, &text, argv[1], ids);
+	if (ids)
+		fclose(ids);
+	ol_map_close(&file);
+	ol_map_close(&text);
+	return result;
+}
