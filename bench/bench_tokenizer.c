@@ -1,7 +1,9 @@
 /* How fast a tokenizer opens, encodes and decodes, on one core.
+ *
  * usage: bench_tokenizer TOKENIZER TEXT [IDS_OUT]
- * The text is encoded in documents of about 100 kB, cut at line ends; the median of 5 rounds counts.
- * IDS_OUT gets the ids as text, one document a line, to compare with another program's. */
+ *
+ * The text is encoded in documents of about 100 kB, cut at line ends; the median of 5 rounds
+ * counts. IDS_OUT gets the ids as text, one document a line, to compare with another program's. */
 #include "base/file.h"
 #include "model/tokenizer.h"
 
@@ -69,7 +71,8 @@ static int run(const struct ol_map *file, const struct ol_map *text, const char 
 	for (int i = 0; i < ROUNDS; i++) {
 		ol_tokenizer_close(t);
 		double start = now();
-		if (ol_tokenizer_open(&t, (const char *)file->data, file->size, path, &err) != OL_OK)
+		if (ol_tokenizer_open(&t, (const char *)file->data, file->size, path, &err) !=
+		    OL_OK)
 			break;
 		opening[i] = now() - start;
 		start = now();
@@ -88,8 +91,9 @@ static int run(const struct ol_map *file, const struct ol_map *text, const char 
 	}
 	const double mb = (double)text->size / 1e6;
 	printf("{\"tokenizer\": \"%s\", \"megabytes\": %.2f, \"tokens\": %zu, \"open_ms\": %.1f, "
-	       "\"encode_mb_s\": %.1f, \"decode_mb_s\": %.1f}\n", path, mb, tokens.count,
-	       median(opening) * 1e3, mb / median(encoding), mb / median(decoding));
+	       "\"encode_mb_s\": %.1f, \"decode_mb_s\": %.1f}\n",
+	       path, mb, tokens.count, median(opening) * 1e3, mb / median(encoding),
+	       mb / median(decoding));
 	ol_buf_release(&buf);
 	ol_tokens_release(&tokens);
 	ol_tokenizer_close(t);
@@ -104,7 +108,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s TOKENIZER TEXT [IDS_OUT]\n", argv[0]);
 		return 2;
 	}
-	if (ol_map_open(&file, argv[1], &err) != OL_OK || ol_map_open(&text, argv[2], &err) != OL_OK) {
+	if (ol_map_open(&file, argv[1], &err) != OL_OK ||
+	    ol_map_open(&text, argv[2], &err) != OL_OK) {
 		fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}

@@ -1,6 +1,7 @@
-/* What the oracle made of many texts (tests/oracle/tokenizer/make_golden.mjs) against what we make of
- * them: ids and decoded text, no difference. Reads every *.jsonl of tests/golden/tokenizer, or of
- * the folder OL_TOKENIZER_GOLDEN instead (the full comparison, tests/oracle/tokenizer/run). */
+/* What the oracle made of many texts (tests/oracle/tokenizer/make_golden.mjs) against what we
+ * make of them: ids and decoded text, no difference. Reads every *.jsonl of
+ * tests/golden/tokenizer, or of the folder OL_TOKENIZER_GOLDEN instead (the full comparison,
+ * tests/oracle/tokenizer/run). */
 #include "base/file.h"
 #include "model/tokenizer.h"
 
@@ -24,7 +25,8 @@ static void show(struct counts *counts, const char *path, size_t line, const cha
 		 const char *text)
 {
 	if (counts->differences++ < SHOWN_MAX)
-		fprintf(stderr, "%s:%zu: %s differs: %.300s\n", path, line, what, text ? text : "(ids)");
+		fprintf(stderr, "%s:%zu: %s differs: %.300s\n", path, line, what,
+			text ? text : "(ids)");
 }
 
 /* The ids of a JSON list. */
@@ -45,14 +47,15 @@ static bool decodes_to(const struct ol_tokenizer *t, const struct ol_tokens *tok
 	const json_t *expected = json_is_null(wanted) ? text : wanted;
 	ol_buf_init(&buf, 1 << 24);
 	assert_true(ol_tokenizer_decode(t, &buf, tokens->ids, tokens->count, skip));
-	const bool same = buf.size == json_string_length(expected) &&
-			  (buf.size == 0 || memcmp(buf.data, json_string_value(expected), buf.size) == 0);
+	const bool same =
+		buf.size == json_string_length(expected) &&
+		(buf.size == 0 || memcmp(buf.data, json_string_value(expected), buf.size) == 0);
 	ol_buf_release(&buf);
 	return same;
 }
 
-static void compare_record(const struct ol_tokenizer *t, const json_t *record, struct counts *counts,
-			   const char *path, size_t line)
+static void compare_record(const struct ol_tokenizer *t, const json_t *record,
+			   struct counts *counts, const char *path, size_t line)
 {
 	const json_t *text = json_array_get(record, 0);
 	struct ol_tokens wanted = list_ids(json_array_get(record, 2)), got = {0};
@@ -62,8 +65,8 @@ static void compare_record(const struct ol_tokenizer *t, const json_t *record, s
 	if (string) {
 		const size_t size = json_string_length(text);
 		const bool with_template = json_is_true(json_array_get(record, 1));
-		if (ol_tokenizer_encode(t, &got, string, size, OL_SPECIAL_PARSE, with_template, NULL, 0,
-					&err) != OL_OK)
+		if (ol_tokenizer_encode(t, &got, string, size, OL_SPECIAL_PARSE, with_template,
+					NULL, 0, &err) != OL_OK)
 			fail_msg("%s:%zu: %s", path, line, err.text);
 		counts->bytes += size;
 		counts->ids += got.count;
@@ -88,8 +91,8 @@ static struct ol_tokenizer *open_tokenizer(const char *folder, const char *heade
 	json_t *line = json_loads(header, 0, NULL);
 	const char *name = json_string_value(json_object_get(line, "tokenizer"));
 	assert_non_null(name);
-	snprintf(path, sizeof path, "%s%s%s", name[0] == '/' ? "" : folder, name[0] == '/' ? "" : "/",
-		 name);
+	snprintf(path, sizeof path, "%s%s%s", name[0] == '/' ? "" : folder,
+		 name[0] == '/' ? "" : "/", name);
 	json_decref(line);
 	if (ol_map_open(&map, path, &err) != OL_OK ||
 	    ol_tokenizer_open(&t, (const char *)map.data, map.size, path, &err) != OL_OK)

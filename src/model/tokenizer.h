@@ -1,11 +1,13 @@
 /* model/tokenizer.h, floor 2: text to token ids and back.
  *
  * Byte-level BPE (GPT-2, Llama 3, Qwen) and SentencePiece-style BPE with byte fallback (Llama 2,
- * Mistral, Gemma, TinyStories), from a tokenizer.json or a SentencePiece tokenizer.model of type BPE.
- * Equal, id by id, to the Hugging Face tokenizers library (its `truncation` and `padding` apart, which
- * are the caller's business) and to SentencePiece. A tokenizer is immutable and shared by threads.
+ * Mistral, Gemma, TinyStories), from a tokenizer.json or a SentencePiece tokenizer.model of type
+ * BPE. Equal, id by id, to the Hugging Face tokenizers library (its `truncation` and `padding`
+ * apart, which are the caller's business) and to SentencePiece. A tokenizer is immutable and
+ * shared by threads.
  *
- * A file that asks for anything else (another model, an unknown kind of step) is refused by name. */
+ * A file that asks for anything else (another model, an unknown kind of step) is refused by
+ * name. */
 #ifndef OL_MODEL_TOKENIZER_H
 #define OL_MODEL_TOKENIZER_H
 
@@ -34,8 +36,9 @@ struct ol_text_span {
 	size_t begin, end;
 };
 
-/* The bytes of a tokenizer.json, or of a tokenizer.model (told apart by their content), which need not
- * outlive the call. `path` is for messages only. The template of a tokenizer.model is its BOS. */
+/* The bytes of a tokenizer.json, or of a tokenizer.model (told apart by their content), which
+ * need not outlive the call. `path` is for messages only. The template of a tokenizer.model is
+ * its BOS. */
 OL_MUST_CHECK enum ol_status ol_tokenizer_open(struct ol_tokenizer **tokenizer_out,
 					       const char *bytes, size_t size, const char *path,
 					       struct ol_error *err);
@@ -67,9 +70,9 @@ OL_MUST_CHECK bool ol_tokenizer_decode(const struct ol_tokenizer *tokenizer, str
 				       const int32_t *ids, size_t count, bool skip_special);
 
 /* The raw bytes one id stands for in the middle of a text (may be a part of a UTF-8 character);
- * special tokens give their content. NULL for an unused id. Streaming concatenates these and sends
- * what ol_utf8_complete (model/unicode.h) lets through; where the decoder strips the space that opens
- * a text (SentencePiece), the first piece still has it. */
+ * special tokens give their content. NULL for an unused id. Streaming concatenates these and
+ * sends what ol_utf8_complete (model/unicode.h) lets through; where the decoder strips the space
+ * that opens a text (SentencePiece), the first piece still has it. */
 const char *ol_tokenizer_piece(const struct ol_tokenizer *tokenizer, int32_t id, size_t *size_out);
 bool ol_tokenizer_is_special(const struct ol_tokenizer *tokenizer, int32_t id);
 /* The vocabulary entry as the file spells it ("▁the", "Ġthe", "<0x0A>"); NULL for an unused id. */

@@ -103,9 +103,10 @@ static enum ol_status number_tokens(struct ol_tokenizer *t, const char *path, st
 		/* In a vocabulary with holes the next id may be taken: an ordinary entry would then
 		 * come out as a special token. */
 		if (is_new && ol_bpe_has(bpe, id))
-			return ol_fail(err, OL_ERR_INPUT, "%s: added_tokens: \"%.60s\" gets id %d, which "
-				       "belongs to another entry of the vocabulary", path, a->content.data,
-				       (int)id);
+			return ol_fail(err, OL_ERR_INPUT,
+				       "%s: added_tokens: \"%.60s\" gets id %d, which "
+				       "belongs to another entry of the vocabulary",
+				       path, a->content.data, (int)id);
 		if (id != a->id)
 			return ol_fail(err, OL_ERR_INPUT,
 				       "%s: added_tokens: \"%.60s\" is declared as id %d, "
