@@ -627,6 +627,92 @@ static void rendering_appends_to_the_text(void **state)
 	json_decref(variables);
 }
 
+/* ---- golden files ---------------------------------------------------------------------------- */
+
+static json_t *load_json(const char *folder, const char *name)
+{
+	char path[512];
+	json_error_t error;
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	json_t *json = json_load_file(path, JSON_ALLOW_NUL, &error);
+	if (!json)
+		fail_msg("%s: %s", path, error.text);
+	return json;
+}
+
+/* Nobody but the input says EVIL: each one must lie in a span. */
+static void expect_evil_marked(const char *name, const struct ol_buf *text,
+			       const struct ol_spans *spans)
+{
+	for (const char *evil = text->data; (evil = strstr(evil, "EVIL")); evil++) {
+		const size_t at = (size_t)(evil - text->data);
+		bool marked = false;
+		for (size_t i = 0; i < spans->count; i++)
+			marked |= spans->spans[i].begin <= at && at + 4 <= spans->spans[i].end;
+		if (!marked)
+			fail_msg("%s: byte %zu of the input is not marked", name, at);
+	}
+}
+
+static void expect_golden(const char *folder, const char *name, const json_t *row,
+			  const json_t *plan)
+{
+	char family[64], conversation[64], setting[64], path[600];
+	assert_int_equal(sscanf(name, "%63[^/]/%63[^/]/%63s", family, conversation, setting), 3);
+	snprintf(path, sizeof path, "%s/%s.jinja", folder, family);
+	struct ol_map source;
+	struct ol_error err = {0};
+	if (ol_map_open(&source, path, &err) != OL_OK)
+		fail_msg("%s", err.text);
+	struct ol_template *tpl;
+	if (ol_template_open(&tpl, (const char *)source.data, source.size, path, &err) != OL_OK)
+		fail_msg("%s", err.text);
+	json_t *variables = json_copy(json_object_get(json_object_get(plan, "settings"), setting));
+	json_object_set(variables, "messages",
+			json_object_get(json_object_get(plan, "conversations"), conversation));
+	struct ol_buf text;
+	struct ol_spans spans = {0};
+	ol_buf_init(&text, OL_TEMPLATE_OUTPUT_MAX);
+	const enum ol_status s =
+		ol_template_render(tpl, &text, &spans, variables, json_object_get(plan, "trusted"),
+				   json_integer_value(json_object_get(plan, "now")), &err);
+	const json_t *expected = json_object_get(row, "text");
+	if (!expected && s == OL_OK)
+		fail_msg("%s is not refused but gives %s", name, text.data);
+	if (expected && s != OL_OK)
+		fail_msg("%s: %s", name, err.text);
+	if (expected &&
+	    (text.size != json_string_length(expected) ||
+	     memcmp(text.size ? text.data : "", json_string_value(expected), text.size) != 0))
+		fail_msg("%s\n gives    %s\n expected %s", name, text.data,
+			 json_string_value(expected));
+	if (text.size)
+		expect_evil_marked(name, &text, &spans);
+	ol_buf_release(&text);
+	ol_spans_release(&spans);
+	json_decref(variables);
+	ol_template_close(tpl);
+	ol_map_close(&source);
+}
+
+/* Templates of ours that write the published formats; with OPENLEDGER_TEMPLATE_GOLDEN, those of
+ * another folder of the same shape instead (the oracle's, of templates that models ship with). */
+static void golden_files_render_as_python_renders_them(void **state)
+{
+	(void)state;
+	const char *other = getenv("OPENLEDGER_TEMPLATE_GOLDEN");
+	const char *folder = other ? other : OL_SOURCE_DIR "/tests/golden/chat_template";
+	json_t *plan = load_json(folder, "conversations.json"),
+	       *rows = load_json(folder, "expected.json");
+	const char *name;
+	json_t *row;
+	assert_true(json_object_size(rows) >= 100);
+	json_object_foreach(rows, name, row) expect_golden(folder, name, row, plan);
+	printf("%zu renderings as in %s\n", json_object_size(rows), folder);
+	json_decref(plan);
+	json_decref(rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -640,6 +726,7 @@ int main(void)
 		cmocka_unit_test(every_limit_holds),
 		cmocka_unit_test(source_that_is_not_utf8_is_refused),
 		cmocka_unit_test(rendering_appends_to_the_text),
+		cmocka_unit_test(golden_files_render_as_python_renders_them),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
