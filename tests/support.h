@@ -15,7 +15,8 @@ int ol_dice_between(struct ol_dice *dice, int low, int high); /* both included *
 
 /* Ends the test with the error's sentence unless the status is OK. */
 void ol_must(enum ol_status status, const struct ol_error *err);
-/* The slow, full matrices run when OL_TEST_SLOW=1. */
+/* The slow, full matrices run when OL_TEST_SLOW=1. An unoptimised build is to show that optimising
+ * changes nothing, and is ten times slower: there the fast matrix has to do. */
 bool ol_slow(void);
 const char *ol_kv_name(enum ol_kv_type type);
 
