@@ -39,6 +39,15 @@ bool ol_slow(void)
 #endif
 }
 
+enum ol_isa ol_first_isa(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	if (!ol_slow())
+		return ol_kernels_for(OL_ISA_AVX2) ? OL_ISA_AVX2 : ol_kernels_best()->isa;
+#endif
+	return OL_ISA_SCALAR;
+}
+
 const char *ol_kv_name(enum ol_kv_type type)
 {
 	return type == OL_KV_F32 ? "f32" : "bf16";

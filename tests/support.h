@@ -18,6 +18,9 @@ void ol_must(enum ol_status status, const struct ol_error *err);
 /* The slow, full matrices run when OL_TEST_SLOW=1. An unoptimised build is to show that optimising
  * changes nothing, and is ten times slower: there the fast matrix has to do. */
 bool ol_slow(void);
+/* The first instruction set that a costly loop of the fast matrix takes: where every access is
+ * checked by a sanitizer, the scalar kernels only say what is right and do not compete. */
+enum ol_isa ol_first_isa(void);
 const char *ol_kv_name(enum ol_kv_type type);
 
 /* Odd shapes of every architecture: nothing is a multiple of a panel, block, page or vector. */

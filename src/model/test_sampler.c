@@ -405,7 +405,7 @@ static void a_choice_depends_on_its_question_alone(void **state)
 
 /* ---- Frequencies ------------------------------------------------------------ */
 
-enum { FACES = 8, THROWS = 40000 };
+enum { FACES = 8, THROWS = 10000 };
 
 static const float faces[FACES] = {0.5f, -1.0f, 1.25f, 0.0f, -0.5f, 2.0f, -2.0f, 0.75f};
 
