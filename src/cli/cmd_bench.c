@@ -37,7 +37,7 @@ static void print_bench(const struct ol_bench *b, const char *shape, const char 
 	char bytes[32], memory[32];
 	ol_format_bytes(bytes, b->weight_bytes);
 	ol_format_bytes(memory, b->peak_memory);
-	printf("%s as %s: %.0fM parameters, %s; %s, %d thread%s; %s of memory at most\n\n", shape,
+	printf("%s as %s: %.1fM parameters, %s; %s, %d thread%s; %s of memory at most\n\n", shape,
 	       weights, 1e-6 * (double)b->parameters, bytes, isa, threads, threads > 1 ? "s" : "",
 	       memory);
 	printf("  prefill            %9.1f tokens/s   %6.0f GOP/s, %2.0f%% of the machine's peak\n",
@@ -51,7 +51,7 @@ static void print_bench(const struct ol_bench *b, const char *shape, const char 
 		putchar('\n');
 	}
 	printf("\n  peaks measured in this run: f32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, int8 %.0f "
-	"GOP/s, "
+	       "GOP/s, "
 	       "memory read %.1f GB/s\n",
 	       1e-9 * b->peak_f32_flops, 1e-9 * b->peak_bf16_flops, 1e-9 * b->peak_int8_ops,
 	       1e-9 * b->peak_read);
@@ -77,10 +77,9 @@ int ol_command_bench(int argc, char **argv)
 	const struct ol_command_line line = {
 		.command = "openledger bench",
 		.usage = "[options]",
-		.about =
-			"Runs a model of random weights and prints tokens per second beside what "
-			"this machine\n"
-			"could do at best, measured in the same run.",
+		.about = "Runs a model of random weights and prints tokens per second beside what "
+			 "this machine\n"
+			 "could do at best, measured in the same run.",
 		.options = options,
 		.option_count = OL_ARRAY_LEN(options)};
 	struct ol_bench bench;
