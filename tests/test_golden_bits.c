@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "crypto/sha256.h"
+#include "model/sampler.h"
 
 enum { TOKENS = 43, LLAMA_3 = 2, GEMMA_3 = 7 };
 
@@ -113,9 +114,70 @@ static void the_golden_hashes_hold(void **state)
 	assert_int_equal(wrong, 0);
 }
 
+/* A generation: the words that a random model says after five of ours, by every filter at once. */
+static const int32_t spoken[] = {113, 123, 14, 4,   68, 10, 24,  19, 115, 50, 45,
+				 9,   72,  39, 115, 74, 62, 120, 45, 122, 58, 20,
+				 37,  11,  95, 25,  52, 21, 118, 19, 111, 72};
+
+static bool check_words(const struct ol_model *model, const struct ol_kernels *kernels)
+{
+	enum { PROMPT = 5, SPOKEN = (int)OL_ARRAY_LEN(spoken) };
+	const struct ol_sampling sampling = {.temperature = 0.8f,
+					     .top_k = 60,
+					     .top_p = 0.95f,
+					     .min_p = 0.01f,
+					     .repeat_penalty = 1.1f,
+					     .presence_penalty = 0.1f,
+					     .frequency_penalty = 0.1f,
+					     .seed = 2026};
+	const int vocab = ol_model_config(model)->vocab_size;
+	int32_t words[PROMPT + SPOKEN] = {1, 7, 30, 22, 64};
+	struct ol_engine *engine = ol_engine_for_test(model, kernels, 2, OL_KV_F32, 64);
+	struct ol_session *session = NULL;
+	struct ol_sampler *sampler = NULL;
+	float *logits = calloc(PROMPT, (size_t)vocab * sizeof *logits);
+	assert_non_null(logits);
+	ol_must(ol_session_open(&session, engine), NULL);
+	ol_must(ol_sampler_open(&sampler, kernels, vocab), NULL);
+	ol_feed(engine, session, words, PROMPT, logits);
+	for (int i = 0; i < SPOKEN; i++) {
+		const int at = PROMPT + i;
+		const float *last = i == 0 ? logits + (PROMPT - 1) * vocab : logits;
+		words[at] = ol_sampler_choose(sampler, last, &sampling, (uint32_t)at, words, at, i,
+					      NULL);
+		ol_feed(engine, session, words + at, 1, logits);
+	}
+	free(logits);
+	ol_sampler_close(sampler);
+	ol_session_close(session);
+	ol_engine_close(engine);
+	if (memcmp(words + PROMPT, spoken, sizeof spoken) == 0)
+		return true;
+	print_error("%s kernels said:", kernels->name);
+	for (int i = 0; i < SPOKEN; i++)
+		print_error(" %d,", words[PROMPT + i]);
+	print_error("\n");
+	return false;
+}
+
+static void a_golden_generation_repeats_itself(void **state)
+{
+	struct ol_model *model = NULL;
+	struct ol_error err;
+	int wrong = 0;
+	(void)state;
+	ol_must(ol_model_random(&model, &ol_shapes[LLAMA_3].config, OL_WEIGHT_Q8, 1, &err), &err);
+	for (int isa = 0; isa < OL_ISAS; isa++)
+		if (ol_kernels_for((enum ol_isa)isa))
+			wrong += !check_words(model, ol_kernels_for((enum ol_isa)isa));
+	ol_model_close(model);
+	assert_int_equal(wrong, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_golden_generation_repeats_itself),
 		cmocka_unit_test(the_golden_hashes_hold),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
