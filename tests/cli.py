@@ -139,7 +139,7 @@ def check_first_contact():
     refused("no option \"--frob\"", "models", "--frob")
     out, _ = run("run")
     check("run: all equal", "All equal, bit for bit." in out and "DIFFERENT" not in out)
-    check("run: next steps", "openledger import" in out)
+    check("run: next steps", PROGRAM + " import" in out)
     out, _ = run("bench", "--shape", "tiny", "--decode", "4", "--repeats", "1", "--json")
     bench = json.loads(out)
     check("bench keys", set(bench["decode_tps"]) == {"1", "8", "32"} and bench["prefill_tps"] > 0

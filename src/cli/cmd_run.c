@@ -39,12 +39,18 @@ static enum ol_status demo_once(struct demo_result *result, const struct ol_mode
 	return s;
 }
 
-static const char next_steps[] =
-	"\nWhat to try next:\n"
-	"  openledger bench                                  how fast this machine is\n"
-	"  openledger import FOLDER-OR-GGUF --name NAME      bring in a model\n"
-	"  openledger generate -m NAME --chat -p QUESTION    ask it something\n"
-	"  openledger score -m NAME FILE                     the hash anyone else can reproduce\n";
+static void print_next_steps(void)
+{
+	static const char *const steps[][2] = {
+		{"bench", "how fast this machine is"},
+		{"import FOLDER-OR-GGUF --name NAME", "bring in a model"},
+		{"generate -m NAME --chat -p QUESTION", "ask it something"},
+		{"score -m NAME FILE", "the hash anyone else can reproduce"},
+	};
+	printf("\nWhat to try next:\n");
+	for (size_t i = 0; i < OL_ARRAY_LEN(steps); i++)
+		printf("  %s %-36s %s\n", ol_program, steps[i][0], steps[i][1]);
+}
 
 int ol_command_run(int argc, char **argv)
 {
@@ -102,6 +108,7 @@ int ol_command_run(int argc, char **argv)
 			"it\n");
 		return 1;
 	}
-	printf("\nAll equal, bit for bit.\n%s", next_steps);
+	printf("\nAll equal, bit for bit.\n");
+	print_next_steps();
 	return 0;
 }

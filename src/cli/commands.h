@@ -15,6 +15,9 @@ int ol_command_score(int argc, char **argv);
 int ol_command_bench(int argc, char **argv);
 int ol_command_run(int argc, char **argv);
 
+/* How this program was called: what a person can type again. */
+extern const char *ol_program;
+
 /* Prints "openledger: sentence" and gives the exit status for it. */
 int ol_report(const struct ol_error *err);
 /* One line of JSON on stdout; takes the reference. */

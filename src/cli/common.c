@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *ol_program = "openledger";
+
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)

@@ -22,22 +22,22 @@ static const struct {
 
 static void print_usage(FILE *out)
 {
-	fprintf(out,
-		"OpenLedger: small specialised language models whose every number can be "
-		"recomputed.\n\n"
-		"Usage: openledger COMMAND [options]\n\nCommands:\n");
+	fprintf(out, "OpenLedger: small specialised language models whose every number can be "
+		     "recomputed.\n\n"
+		     "Usage: openledger COMMAND [options]\n\nCommands:\n");
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
-	fprintf(out,
-		"\n`openledger COMMAND --help` tells more. Models live in $OPENLEDGER_HOME "
-		"(default: the\n"
-		"XDG data folder); OPENLEDGER_THREADS and OPENLEDGER_ISA choose threads and "
-		"instructions.\n");
+	fprintf(out, "\n`openledger COMMAND --help` tells more. Models live in $OPENLEDGER_HOME "
+		     "(default: the\n"
+		     "XDG data folder); OPENLEDGER_THREADS and OPENLEDGER_ISA choose threads and "
+		     "instructions.\n");
 }
 
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
+	if (argc > 0)
+		ol_program = argv[0];
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
 		if (strcmp(commands[i].name, name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
