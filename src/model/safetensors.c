@@ -199,8 +199,8 @@ static int by_place(const void *a, const void *b)
 /* Every byte after the header belongs to exactly one tensor. */
 static enum ol_status check_cover(struct reader *r, size_t first)
 {
-	struct ol_source_tensor *items = r->list->items + first;
 	const size_t count = r->list->count - first;
+	struct ol_source_tensor *items = count > 0 ? &r->list->items[first] : NULL;
 	uint64_t end = 0;
 	char name[128];
 	if (count > 0)
