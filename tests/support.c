@@ -31,7 +31,7 @@ void ol_must(enum ol_status status, const struct ol_error *err)
 
 bool ol_slow(void)
 {
-#ifdef __OPTIMIZE__
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	const char *slow = getenv("OL_TEST_SLOW");
 	return slow && strcmp(slow, "1") == 0;
 #else
@@ -41,9 +41,8 @@ bool ol_slow(void)
 
 enum ol_isa ol_first_isa(void)
 {
-#ifdef __SANITIZE_ADDRESS__
-	if (!ol_slow())
-		return ol_kernels_for(OL_ISA_AVX2) ? OL_ISA_AVX2 : ol_kernels_best()->isa;
+#if defined(__SANITIZE_ADDRESS__)
+	return ol_kernels_for(OL_ISA_AVX2) ? OL_ISA_AVX2 : ol_kernels_best()->isa;
 #endif
 	return OL_ISA_SCALAR;
 }

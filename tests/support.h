@@ -15,8 +15,8 @@ int ol_dice_between(struct ol_dice *dice, int low, int high); /* both included *
 
 /* Ends the test with the error's sentence unless the status is OK. */
 void ol_must(enum ol_status status, const struct ol_error *err);
-/* The slow, full matrices run when OL_TEST_SLOW=1. An unoptimised build is to show that optimising
- * changes nothing, and is ten times slower: there the fast matrix has to do. */
+/* The slow, full matrices run when OL_TEST_SLOW=1 in optimised builds without sanitizers. The
+ * others look for something else, ten times slower: for them the fast matrix has to do. */
 bool ol_slow(void);
 /* The first instruction set that a costly loop of the fast matrix takes: where every access is
  * checked by a sanitizer, the scalar kernels only say what is right and do not compete. */

@@ -2,8 +2,8 @@
  *
  * For every architecture, weight type and KV type the scalar kernels decode a timeline token by
  * token on one thread. Every other way of running it (support.c), on every instruction set of this
- * machine, on 1, 2 and 4 threads, must give those bits again. OL_TEST_SLOW=1 runs the full matrix,
- * except in unoptimised builds. */
+ * machine, on 1, 2 and 4 threads, must give those bits again. OL_TEST_SLOW=1 runs the full matrix
+ * (see ol_slow). */
 #include "tests/support.h"
 
 #include <setjmp.h>
