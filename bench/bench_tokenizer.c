@@ -1,9 +1,10 @@
 /* How fast a tokenizer opens, encodes and decodes, on one core.
  *
- * usage: bench_tokenizer TOKENIZER TEXT [IDS_OUT]
+ * usage: bench_tokenizer TOKENIZER TEXT [DOCUMENT [IDS_OUT]]
  *
- * The text is encoded in documents of about 100 kB, cut at line ends; the median of 5 rounds
- * counts. IDS_OUT gets the ids as text, one document a line, to compare with another program's. */
+ * The text is encoded in documents of about DOCUMENT bytes (100000), cut at line ends (1: every
+ * line is one); the median of 5 rounds counts. IDS_OUT gets the ids as text, one document a line,
+ * to compare with another program's. */
 #include "base/file.h"
 #include "model/tokenizer.h"
 
@@ -12,7 +13,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = 5, DOCUMENT = 100000 };
+enum { ROUNDS = 5 };
+
+static size_t document_size = 100000;
 
 static double now(void)
 {
@@ -35,9 +38,10 @@ static double median(double *seconds)
 
 static size_t document_end(const struct ol_map *text, size_t at)
 {
-	if (text->size - at <= DOCUMENT)
+	if (text->size - at <= document_size)
 		return text->size;
-	const uint8_t *line = memchr(text->data + at + DOCUMENT, '\n', text->size - at - DOCUMENT);
+	const size_t from = at + document_size - 1;
+	const uint8_t *line = memchr(text->data + from, '\n', text->size - from);
 	return line ? (size_t)(line + 1 - text->data) : text->size;
 }
 
@@ -105,7 +109,7 @@ int main(int argc, char **argv)
 	struct ol_map file, text;
 	struct ol_error err = {0};
 	if (argc < 3) {
-		fprintf(stderr, "usage: %s TOKENIZER TEXT [IDS_OUT]\n", argv[0]);
+		fprintf(stderr, "usage: %s TOKENIZER TEXT [DOCUMENT [IDS_OUT]]\n", argv[0]);
 		return 2;
 	}
 	if (ol_map_open(&file, argv[1], &err) != OL_OK ||
@@ -113,7 +117,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}
-	FILE *ids = argc > 3 ? fopen(argv[3], "w") : NULL;
+	if (argc > 3)
+		document_size = OL_MAX((size_t)strtoul(argv[3], NULL, 10), (size_t)1);
+	FILE *ids = argc > 4 ? fopen(argv[4], "w") : NULL;
 	const int result = run(&file, &text, argv[1], ids);
 	if (ids)
 		fclose(ids);

@@ -3,6 +3,7 @@
 #include "model/split_parts.h"
 
 #include "base/buf.h"
+#include "model/unicode.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -39,20 +40,39 @@ static enum ol_status refuse(const struct translation *t, const char *what)
 		       t->where, what, t->at);
 }
 
+/* PCRE2 knows Unicode 14, the oracle's engine a later one: adds the characters that are new to a
+ * category ("L", "Lu"); nothing for other properties. Inside of brackets. */
+static void append_newer(struct translation *t, const char *category, size_t size)
+{
+	for (uint16_t i = 0; size <= 2 && i < ol_unicode_newer_count; i++) {
+		const struct ol_unicode_newer *n = &ol_unicode_newer[i];
+		if (memcmp(n->category, category, size) == 0)
+			ol_buf_printf(&t->out, "\\x{%x}-\\x{%x}", (unsigned)n->first,
+				      (unsigned)n->last);
+	}
+}
+
 /* \p{Name} and \P{Name}: general categories and scripts, which PCRE2 spells the same way. */
 static enum ol_status translate_property(struct translation *t)
 {
 	const char *from = t->pattern + t->at, *close = NULL;
+	const bool negative = from[1] == 'P';
 	if (t->size - t->at > 3 && from[2] == '{')
 		close = memchr(from, '}', OL_MIN(t->size - t->at, (size_t)40));
-	if (!close)
+	if (!close || close == from + 3)
 		return refuse(t, "a malformed \\p");
 	for (const char *c = from + 3; c < close; c++)
-		if (!isalnum((unsigned char)*c) && *c != '^' && *c != '_')
+		if (!isalnum((unsigned char)*c) && *c != '_')
 			return refuse(t, "a property name that is not a word");
-	const size_t length = (size_t)(close - from) + 1;
-	ol_buf_append(&t->out, from, length);
-	t->at += length;
+	if (negative && t->in_class)
+		return refuse(t, "a negated escape inside of brackets");
+	if (!t->in_class)
+		ol_buf_append_text(&t->out, negative ? "[^" : "[");
+	ol_buf_printf(&t->out, "\\p%.*s", (int)(close + 1 - (from + 2)), from + 2);
+	append_newer(t, from + 3, (size_t)(close - (from + 3)));
+	if (!t->in_class)
+		ol_buf_append_text(&t->out, "]");
+	t->at += (size_t)(close + 1 - from);
 	return OL_OK;
 }
 
@@ -62,10 +82,18 @@ static enum ol_status translate_class_escape(struct translation *t, const char *
 	const bool negative = isupper((unsigned char)letter);
 	if (t->in_class && negative)
 		return refuse(t, "a negated escape inside of brackets");
-	if (t->in_class)
-		ol_buf_append_text(&t->out, positive);
-	else
-		ol_buf_printf(&t->out, "[%s%s]", negative ? "^" : "", positive);
+	if (!t->in_class)
+		ol_buf_append_text(&t->out, negative ? "[^" : "[");
+	ol_buf_append_text(&t->out, positive);
+	if (letter == 'w' || letter == 'W') {
+		append_newer(t, "L", 1);
+		append_newer(t, "M", 1);
+		append_newer(t, "Pc", 2);
+	}
+	if (letter != 's' && letter != 'S')
+		append_newer(t, "Nd", 2);
+	if (!t->in_class)
+		ol_buf_append_text(&t->out, "]");
 	t->at += 2;
 	return OL_OK;
 }
@@ -199,7 +227,7 @@ enum ol_status ol_split_compile(struct ol_split *split, const char *pattern, siz
 			       "%s: the pattern has %zu bytes; 1 to %d are "
 			       "supported",
 			       where, size, PATTERN_MAX);
-	ol_buf_init(&t.out, 64 * PATTERN_MAX);
+	ol_buf_init(&t.out, 256 * PATTERN_MAX);
 	while (s == OL_OK && t.at < size)
 		s = translate_character(&t);
 	if (s == OL_OK && t.in_class)

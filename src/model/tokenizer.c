@@ -72,6 +72,11 @@ static bool build_pieces(struct ol_tokenizer *t)
 	return ok;
 }
 
+static bool has(const struct ol_tokenizer *t, int32_t id)
+{
+	return id >= 0 && id < t->vocab_size && t->names[id].data;
+}
+
 static bool needs_work(const struct ol_split *pattern)
 {
 	return pattern && ol_split_needs_work(pattern);
@@ -86,17 +91,16 @@ enum ol_status ol_tokenizer_finish(struct ol_tokenizer *t, const char *path, str
 	const enum ol_status s = ol_tokenizer_add_tokens(t, path, err);
 	if (s != OL_OK)
 		return s;
+	if (!build_pieces(t))
+		return ol_fail(err, OL_ERR_FULL, "%s: out of memory", path);
 	for (int i = 0; i < t->before_count + t->after_count; i++) {
 		const int32_t id =
 			i < t->before_count ? t->before[i] : t->after[i - t->before_count];
-		if (id >= t->vocab_size)
+		if (!has(t, id))
 			return ol_fail(err, OL_ERR_INPUT,
-				       "%s: post_processor: the id %d is not in the "
-				       "vocabulary",
+				       "%s: post_processor: the id %d is not in the vocabulary",
 				       path, (int)id);
 	}
-	if (!build_pieces(t))
-		return ol_fail(err, OL_ERR_FULL, "%s: out of memory", path);
 	return OL_OK;
 }
 
@@ -163,11 +167,6 @@ int ol_tokenizer_vocab_size(const struct ol_tokenizer *t)
 int32_t ol_tokenizer_unknown(const struct ol_tokenizer *t)
 {
 	return t->bpe.unk_id;
-}
-
-static bool has(const struct ol_tokenizer *t, int32_t id)
-{
-	return id >= 0 && id < t->vocab_size && t->names[id].data;
 }
 
 const char *ol_tokenizer_piece(const struct ol_tokenizer *t, int32_t id, size_t *size_out)

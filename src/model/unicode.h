@@ -92,4 +92,12 @@ extern const uint32_t ol_unicode_decomposed[];
 extern const struct ol_unicode_mark ol_unicode_marks[];
 extern const struct ol_unicode_composition ol_unicode_compositions[];
 
+/* Characters younger than Unicode 14, which PCRE2 does not know, and their general category. */
+struct ol_unicode_newer {
+	uint32_t first, last;
+	char category[3];
+};
+extern const uint16_t ol_unicode_newer_count;
+extern const struct ol_unicode_newer ol_unicode_newer[];
+
 #endif

@@ -4,6 +4,7 @@
 // its pattern engine and its normalizer do not use the same one.
 // usage: node make_unicode.mjs OUTPUT.c   (after npm ci in the folder given by OL_ORACLE_DIR)
 import { createRequire } from 'node:module'
+import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 const require = createRequire((process.env.OL_ORACLE_DIR ?? import.meta.dirname) + '/')
 const { Tokenizer, nfcNormalizer, nfdNormalizer } = require('@anush008/tokenizers')
@@ -23,14 +24,14 @@ const base = (extra) => JSON.stringify({
 
 // Every code point in which `pattern` matches, asked in blocks separated by nothing: the pieces of an
 // isolating split that the pattern itself matches consist of matching characters only.
-function matching(pattern) {
+function matching(pattern, list = all) {
 	const tok = Tokenizer.fromString(base({
 		pre_tokenizer: { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: false }
 	}))
 	const pre = tok.getPreTokenizer()
-	const found = new Set(all)
-	for (let i = 0; i < all.length; i += 4096) {
-		const text = String.fromCodePoint(...all.slice(i, i + 4096))
+	const found = new Set(list)
+	for (let i = 0; i < list.length; i += 4096) {
+		const text = String.fromCodePoint(...list.slice(i, i + 4096))
 		for (const [piece] of pre.preTokenizeString(text))
 			for (const ch of piece)
 				found.delete(ch.codePointAt(0))
@@ -116,6 +117,26 @@ for (const [, second] of compositions) flags[second] |= NFC_LOOK
 for (let c = 0x1161; c <= 0x1175; c++) flags[c] |= NFC_LOOK
 for (let c = 0x11a8; c <= 0x11c2; c++) flags[c] |= NFC_LOOK
 
+// PCRE2 10.42 follows Unicode 14 (as does Debian 12's Python, which is asked here). What has become a
+// character since then is listed with its general category, for patterns that PCRE2 runs.
+const newer = []
+{
+	const known = execFileSync('/usr/bin/python3', ['-c',
+		'import sys, unicodedata as u\nassert u.unidata_version == "14.0.0"\n' +
+		'sys.stdout.write("".join("01"[u.category(chr(c)) != "Cn"] for c in range(0x110000)))'],
+	{ maxBuffer: 1 << 24 }).toString()
+	const category = new Map(), candidates = all.filter((c) => c < 0x40000 && known[c] === '0')
+	for (const name of ['Lu', 'Ll', 'Lt', 'Lm', 'Lo', 'Mn', 'Mc', 'Me', 'Nd', 'Nl', 'No', 'Pc', 'Pd', 'Ps',
+		'Pe', 'Pi', 'Pf', 'Po', 'Sm', 'Sc', 'Sk', 'So', 'Zs', 'Cf'])
+		for (const c of matching(`\\p{${name}}`, candidates))
+			category.set(c, name)
+	for (const [c, name] of [...category].sort((a, b) => a[0] - b[0])) {
+		const last = newer[newer.length - 1]
+		if (last && last[1] === c - 1 && last[2] === name) last[1] = c
+		else newer.push([c, c, name])
+	}
+}
+
 // Output.
 const blocks = new Map(), index = []
 for (let b = 0; b < 0x110000; b += 128) {
@@ -171,6 +192,9 @@ out += wrap(ranges.map(([a, b, r]) => `{${hex(a)},${hex(b)},${r}}`)) + '};\n\n'
 out += `const uint16_t ol_unicode_composition_count = ${compositions.length};\n`
 out += `const struct ol_unicode_composition ol_unicode_compositions[${compositions.length}] = {\n`
 out += wrap(compositions.map((t) => '{' + t.map(hex).join(',') + '}')) + '};\n'
+out += `\nconst uint16_t ol_unicode_newer_count = ${newer.length};\n`
+out += `const struct ol_unicode_newer ol_unicode_newer[${newer.length}] = {\n`
+out += wrap(newer.map(([a, b, name]) => `{${hex(a)},${hex(b)},"${name}"}`)) + '};\n'
 writeFileSync(process.argv[2], out)
 console.log(`${index.length} blocks of which ${blocks.size} differ, ${dec.length} decompositions, ` +
 	`${classes.length} classes of ${marks.length} marks, ${compositions.length} compositions`)
