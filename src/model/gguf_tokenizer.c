@@ -253,8 +253,29 @@ static enum ol_status put_merges(struct ol_buf *out, const struct vocabulary *v)
 	return OL_OK;
 }
 
+static bool is_added(const struct vocabulary *v, uint64_t id)
+{
+	return type_of(v, id) == TOKEN_CONTROL || type_of(v, id) == TOKEN_USER;
+}
+
+/* In a tokenizer.json an added token that the vocabulary lacks has the next id after it, in order.
+ * So added tokens may be left out of the vocabulary, as the original files do, where they follow
+ * the normal ones without a gap; elsewhere they must stand in it to keep their ids. */
+static bool added_follow(const struct vocabulary *v)
+{
+	uint64_t id = 0;
+	while (id < v->tokens->count && type_of(v, id) == TOKEN_NORMAL)
+		id++;
+	while (id < v->tokens->count && is_added(v, id))
+		id++;
+	while (id < v->tokens->count && type_of(v, id) == TOKEN_UNUSED)
+		id++;
+	return id == v->tokens->count;
+}
+
 static enum ol_status put_model(struct ol_buf *out, const struct vocabulary *v, bool ignore_merges)
 {
+	const bool follow = added_follow(v);
 	const uint8_t *cursor = v->tokens->at;
 	const char *comma = "";
 	ol_buf_printf(
@@ -265,7 +286,7 @@ static enum ol_status put_model(struct ol_buf *out, const struct vocabulary *v, 
 		ignore_merges ? "true" : "false");
 	for (uint64_t id = 0; id < v->tokens->count; id++) {
 		const struct ol_gguf_text text = ol_gguf_next_string(&cursor);
-		if (type_of(v, id) != TOKEN_NORMAL)
+		if (type_of(v, id) != TOKEN_NORMAL && (follow || !is_added(v, id)))
 			continue;
 		ol_buf_printf(out, "%s\n", comma);
 		put_json(out, text.bytes, text.size);
