@@ -18,6 +18,10 @@ enum ol_status ol_fail(struct ol_error *err, enum ol_status status, const char *
 		va_start(args, format);
 		vsnprintf(err->text, sizeof err->text, format, args);
 		va_end(args);
+		/* What is quoted from a file must not break the line or command a terminal. */
+		for (char *c = err->text; *c; c++)
+			if ((unsigned char)*c < 0x20 || *c == 0x7f)
+				*c = '?';
 	}
 	return status;
 }

@@ -41,7 +41,8 @@ struct ol_error {
 	char text[OL_ERROR_TEXT_MAX];
 };
 
-/* Fills err (if any) and returns status, so that a failing function can `return ol_fail(…)`. */
+/* Fills err (if any) and returns status, so that a failing function can `return ol_fail(…)`.
+ * Control characters, which a quoted file may hold, become '?': the sentence stays one line. */
 enum ol_status ol_fail(struct ol_error *err, enum ol_status status, const char *format, ...)
 	OL_PRINTF(3, 4);
 

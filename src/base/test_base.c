@@ -40,6 +40,14 @@ static void test_a_long_sentence_is_cut_not_overrun(void **state)
 }
 
 /* Exit codes and JSON carry these numbers. */
+static void test_a_sentence_is_one_line_whatever_it_quotes(void **state)
+{
+	(void)state;
+	struct ol_error err;
+	(void)ol_fail(&err, OL_ERR_INPUT, "type \"%s\"", "a\nb\x1b[2Jc\td\x7f é");
+	assert_string_equal(err.text, "type \"a?b?[2Jc?d? é\"");
+}
+
 static void test_status_numbers_are_a_promise(void **state)
 {
 	(void)state;
@@ -104,6 +112,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fail_fills_the_sentence_and_returns_the_status),
 		cmocka_unit_test(test_a_long_sentence_is_cut_not_overrun),
+		cmocka_unit_test(test_a_sentence_is_one_line_whatever_it_quotes),
 		cmocka_unit_test(test_status_numbers_are_a_promise),
 		cmocka_unit_test(test_assert_stops_the_process_and_says_where),
 		cmocka_unit_test(test_bytes_are_little_endian_at_any_address),
