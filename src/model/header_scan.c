@@ -1,5 +1,7 @@
 #include "model/header_scan.h"
 
+#include "model/unicode.h"
+
 #include <string.h>
 
 void ol_header_scan_init(struct ol_header_scan *scan, const char *text, size_t size)
@@ -77,22 +79,7 @@ static int32_t unit(struct ol_header_scan *scan)
 static bool append_utf8(struct ol_buf *text, uint32_t c)
 {
 	char out[4];
-	size_t n = 0;
-	if (c < 0x80) {
-		out[n++] = (char)c;
-	} else if (c < 0x800) {
-		out[n++] = (char)(0xc0 | c >> 6);
-	} else if (c < 0x10000) {
-		out[n++] = (char)(0xe0 | c >> 12);
-		out[n++] = (char)(0x80 | (c >> 6 & 63));
-	} else {
-		out[n++] = (char)(0xf0 | c >> 18);
-		out[n++] = (char)(0x80 | (c >> 12 & 63));
-		out[n++] = (char)(0x80 | (c >> 6 & 63));
-	}
-	if (c >= 0x80)
-		out[n++] = (char)(0x80 | (c & 63));
-	return ol_buf_append(text, out, n);
+	return ol_buf_append(text, out, ol_utf8_put(out, c));
 }
 
 static bool unicode_escape(struct ol_header_scan *scan, struct ol_buf *text)

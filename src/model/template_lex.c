@@ -9,6 +9,7 @@
  *
  * Inside brackets the closing tags are not looked for, so {{ {'a': {}} }} is one expression. */
 #include "model/template_internal.h"
+#include "model/unicode.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -297,19 +298,6 @@ static enum ol_status lex_number(struct lexer *lexer)
 	return push(lexer, token);
 }
 
-static size_t put_utf8(char *out, uint32_t c)
-{
-	if (c < 0x80) {
-		out[0] = (char)c;
-		return 1;
-	}
-	const size_t size = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-	for (size_t i = size - 1; i > 0; i--, c >>= 6)
-		out[i] = (char)(0x80 | (c & 0x3f));
-	out[0] = (char)(((0xf00u >> size) & 0xf0) | c);
-	return size;
-}
-
 /* The digits of \x41, B, \U00000041 or \101: their count is fixed, but octal has up to 3. */
 static bool take_code(const char **from, const char *end, int digits, int base, uint32_t *code)
 {
@@ -347,7 +335,7 @@ static const char *take_escape(const char *from, const char *end, char *out, siz
 	}
 	if (!ok || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
 		return NULL;
-	*used += put_utf8(out + *used, code);
+	*used += ol_utf8_put(out + *used, code);
 	return from;
 }
 
