@@ -5,6 +5,7 @@
  *
  *     bench_float [seconds per figure [avx512|avx2|neon|scalar]] */
 #include "base/arena.h"
+#include "base/clock.h"
 #include "math/kernels.h"
 #include "math/peak.h"
 
@@ -12,18 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROWS_MAX = 512, SIZE_MAX_K = 4096, SIZE_MAX_O = 4096 };
 
 static double seconds_per_figure = 0.5;
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* cblas_sgemm with its enums as ints: row-major 101, no transposition 111, transposed 112. */
 typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
@@ -102,25 +95,26 @@ static double timed(const struct bench *b, enum ol_weight_type type, int M, int 
 		    double *prepare)
 {
 	const struct ol_matrix w = {type, O, K, b->panels[type == OL_WEIGHT_BF16]};
-	const double start = now();
+	const double start = ol_clock_thread_seconds();
 	b->kernels->act_prepare(b->act, type, b->x, (size_t)K, M, K, 0, M);
-	const double middle = now();
+	const double middle = ol_clock_thread_seconds();
 	b->kernels->matmul(b->y, (size_t)O, b->act, &w, M, 0, ol_panel_count(O));
 	*prepare = OL_MIN(*prepare, middle - start);
-	return now() - middle;
+	return ol_clock_thread_seconds() - middle;
 }
 
 static void bench_matmul(const struct bench *b, int M, int K, int O)
 {
 	struct times t = {1e9, 1e9, 1e9, 1e9, 1e9};
-	for (double end = now() + 3 * seconds_per_figure; now() < end;) {
+	for (double end = ol_clock_thread_seconds() + 3 * seconds_per_figure;
+	     ol_clock_thread_seconds() < end;) {
 		t.f32 = OL_MIN(t.f32, timed(b, OL_WEIGHT_F32, M, K, O, &t.f32_prepare));
 		t.bf16 = OL_MIN(t.bf16, timed(b, OL_WEIGHT_BF16, M, K, O, &t.bf16_prepare));
 		if (b->sgemm) {
-			const double start = now();
+			const double start = ol_clock_thread_seconds();
 			b->sgemm(101, 111, 112, M, O, K, 1.0f, b->x, K, b->weights, K, 0.0f, b->y,
 				 O);
-			t.blas = OL_MIN(t.blas, now() - start);
+			t.blas = OL_MIN(t.blas, ol_clock_thread_seconds() - start);
 		}
 	}
 	const double gflop = 2e-9 * M * K * O, giga_weights = 1e-9 * K * O;
@@ -159,13 +153,14 @@ static void bench_attention(const struct ol_kernels *kernels, int pos0, int rows
 		kernels->kv_store(p, p + half, type, t % OL_KV_PAGE, key + t % 200, key + t % 100,
 				  d);
 	}
-	for (double end = now() + seconds_per_figure; now() < end;) {
-		const double start = now();
+	for (double end = ol_clock_thread_seconds() + seconds_per_figure;
+	     ol_clock_thread_seconds() < end;) {
+		const double start = ol_clock_thread_seconds();
 		for (int row = 0; row < rows; row += 64)
 			kernels->attention(out + (size_t)row * width, width,
 					   q + (size_t)row * width, width, &a, page, 0, half,
 					   pos0 + row, OL_MIN(64, rows - row), scratch);
-		best = OL_MIN(best, now() - start);
+		best = OL_MIN(best, ol_clock_thread_seconds() - start);
 	}
 	for (int t = pos0; t < pos0 + rows; t++)
 		pairs += t + 1;

@@ -2,6 +2,7 @@
  * contract's own instructions, and plain reading of memory. Best of several runs, since the machine
  * may be shared. */
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/pool.h"
 #include "math/kernels_internal.h"
 #include "math/peak.h"
@@ -9,18 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { N = 8192, K = 2048, PIECE = 16 /* panels a thread claims at once */ };
 
 static double seconds_per_figure = 0.5;
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- Reading memory ------------------------------------------------------------------------- */
 
@@ -57,10 +50,10 @@ static double measure_read_gbs(struct ol_pool *pool, const uint8_t *data, size_t
 	double best = 1e30;
 	r.data = data;
 	r.piece = bytes / READ_PIECES / 64 * 64;
-	for (double end = now() + seconds; now() < end;) {
-		const double start = now();
+	for (double end = ol_clock_seconds() + seconds; ol_clock_seconds() < end;) {
+		const double start = ol_clock_seconds();
 		ol_pool_for(pool, READ_PIECES, read_piece, &r);
-		best = OL_MIN(best, now() - start);
+		best = OL_MIN(best, ol_clock_seconds() - start);
 	}
 	return 1e-9 * (double)r.piece * READ_PIECES / best;
 }
@@ -159,26 +152,6 @@ static void fill_weights(uint8_t *panels, enum ol_weight_type type, int copies)
 		memcpy(panels + at, panels, first);
 }
 
-/* Processor time of this thread: what other programs take is not counted. */
-static double now_thread(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *values, int count)
-{
-	qsort(values, (size_t)count, sizeof *values, compare_doubles);
-	return count ? values[count / 2] : 0;
-}
-
 /* One core. The clock and the neighbours change from moment to moment, so every piece is set
  * against a slice of the register loop right before it, and every matrix against reading one of the
  * same size. Weights come from memory each time. */
@@ -194,37 +167,38 @@ static void bench_one_core(struct work *work, int copies, double seconds)
 	int rounds = 0, pieces = 0;
 	reader.data = work->panels;
 	reader.piece = bytes / 64 * 64;
-	for (double end = now() + seconds; now() < end && rounds < ROUNDS_MAX; rounds++) {
+	for (double end = ol_clock_seconds() + seconds;
+	     ol_clock_seconds() < end && rounds < ROUNDS_MAX; rounds++) {
 		double multiply[PIECES], read[PIECES];
 		for (int i = 0; i < PIECES; i++) {
 			/* Far from what is multiplied next, so that no cache is warmed for it. */
-			const double start = now_thread();
+			const double start = ol_clock_thread_seconds();
 			read_piece(&reader, (rounds * PIECES + i + all / 2) % all, 0);
-			read[i] = now_thread() - start;
+			read[i] = ol_clock_thread_seconds() - start;
 		}
 		for (int i = 0; i < PIECES; i++, pieces++) {
 			const double peak = ol_peak_ops(OL_PEAK_INT8_BLOCK32, 0.0002);
-			const double start = now_thread();
+			const double start = ol_clock_thread_seconds();
 			multiply_piece(work, (rounds * PIECES + i) % all, 0);
-			multiply[i] = now_thread() - start;
+			multiply[i] = ol_clock_thread_seconds() - start;
 			gops[pieces] = 1e-9 * operations / multiply[i];
 			share[pieces] = peak > 0 ? operations / multiply[i] / peak : 0;
 		}
-		gbs[rounds] = 1e-9 * (double)bytes / median(multiply, PIECES);
-		reading[rounds] = median(read, PIECES) / median(multiply, PIECES);
+		gbs[rounds] = 1e-9 * (double)bytes / ol_median(multiply, PIECES);
+		reading[rounds] = ol_median(read, PIECES) / ol_median(multiply, PIECES);
 	}
-	printf("  %4d %8.1f %6.3f %8.2f %6.3f\n", work->M, median(gops, pieces),
-	       median(share, pieces), median(gbs, rounds), median(reading, rounds));
+	printf("  %4d %8.1f %6.3f %8.2f %6.3f\n", work->M, ol_median(gops, pieces),
+	       ol_median(share, pieces), ol_median(gbs, rounds), ol_median(reading, rounds));
 }
 
 /* Seconds for `copies` matrices on all threads. */
 static double time_all_cores(struct ol_pool *pool, struct work *work, int copies, double seconds)
 {
 	double best = 1e30;
-	for (double end = now() + seconds; now() < end;) {
-		const double start = now();
+	for (double end = ol_clock_seconds() + seconds; ol_clock_seconds() < end;) {
+		const double start = ol_clock_seconds();
 		ol_pool_for(pool, copies * PIECES, multiply_piece, work);
-		best = OL_MIN(best, now() - start);
+		best = OL_MIN(best, ol_clock_seconds() - start);
 	}
 	return best;
 }

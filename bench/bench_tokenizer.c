@@ -5,36 +5,17 @@
  * The text is encoded in documents of about DOCUMENT bytes (100000), cut at line ends (1: every
  * line is one); the median of 5 rounds counts. IDS_OUT gets the ids as text, one document a line,
  * to compare with another program's. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "model/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS = 5 };
 
 static size_t document_size = 100000;
-
-static double now(void)
-{
-	struct timespec t; /* of this thread: other processes do not count */
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *seconds)
-{
-	qsort(seconds, ROUNDS, sizeof *seconds, compare_doubles);
-	return seconds[ROUNDS / 2];
-}
 
 static size_t document_end(const struct ol_map *text, size_t at)
 {
@@ -74,20 +55,20 @@ static int run(const struct ol_map *file, const struct ol_map *text, const char 
 	ol_buf_init(&buf, (size_t)1 << 32);
 	for (int i = 0; i < ROUNDS; i++) {
 		ol_tokenizer_close(t);
-		double start = now();
+		double start = ol_clock_thread_seconds();
 		if (ol_tokenizer_open(&t, (const char *)file->data, file->size, path, &err) !=
 		    OL_OK)
 			break;
-		opening[i] = now() - start;
-		start = now();
+		opening[i] = ol_clock_thread_seconds() - start;
+		start = ol_clock_thread_seconds();
 		if (!encode_all(t, text, &tokens, i == 0 ? ids : NULL, &err))
 			break;
-		encoding[i] = now() - start;
-		start = now();
+		encoding[i] = ol_clock_thread_seconds() - start;
+		start = ol_clock_thread_seconds();
 		ol_buf_clear(&buf);
 		if (!ol_tokenizer_decode(t, &buf, tokens.ids, tokens.count, false))
 			break;
-		decoding[i] = now() - start;
+		decoding[i] = ol_clock_thread_seconds() - start;
 	}
 	if (err.status != OL_OK) {
 		fprintf(stderr, "%s\n", err.text);
@@ -96,8 +77,8 @@ static int run(const struct ol_map *file, const struct ol_map *text, const char 
 	const double mb = (double)text->size / 1e6;
 	printf("{\"tokenizer\": \"%s\", \"megabytes\": %.2f, \"tokens\": %zu, \"open_ms\": %.1f, "
 	       "\"encode_mb_s\": %.1f, \"decode_mb_s\": %.1f}\n",
-	       path, mb, tokens.count, median(opening) * 1e3, mb / median(encoding),
-	       mb / median(decoding));
+	       path, mb, tokens.count, ol_median(opening, ROUNDS) * 1e3,
+	       mb / ol_median(encoding, ROUNDS), mb / ol_median(decoding, ROUNDS));
 	ol_buf_release(&buf);
 	ol_tokens_release(&tokens);
 	ol_tokenizer_close(t);

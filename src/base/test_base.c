@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/base.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -107,6 +108,17 @@ static void test_bytes_are_little_endian_at_any_address(void **state)
 	assert_int_equal(ol_float_bits(ol_bits_float(0x7fc12345u)), 0x7fc12345u);
 }
 
+static void test_the_median_is_the_middle(void **state)
+{
+	(void)state;
+	double values[] = {5, 1, 4, 2, 3};
+	assert_true(ol_median(values, 0) == 0);
+	assert_true(ol_median(values, 1) == 5);
+	assert_true(ol_median(values, 2) == 3); /* of 5 and 1 */
+	assert_true(ol_median(values, 5) == 3);
+	assert_true(ol_median(values, 4) == 2.5); /* sorted by now: of 1 2 3 4 */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +127,7 @@ int main(void)
 		cmocka_unit_test(test_a_sentence_is_one_line_whatever_it_quotes),
 		cmocka_unit_test(test_status_numbers_are_a_promise),
 		cmocka_unit_test(test_assert_stops_the_process_and_says_where),
+		cmocka_unit_test(test_the_median_is_the_middle),
 		cmocka_unit_test(test_bytes_are_little_endian_at_any_address),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

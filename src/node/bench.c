@@ -60,18 +60,6 @@ struct bench_state {
 	double times[OL_BENCH_REPEATS_MAX];
 };
 
-static int compare_doubles(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *values, int count)
-{
-	qsort(values, (size_t)count, sizeof *values, compare_doubles);
-	return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
-}
-
 static void say(const struct ol_bench_options *o, const char *text)
 {
 	if (o->progress)
@@ -150,7 +138,7 @@ static enum ol_status measure(struct bench_state *b, struct ol_bench *out, struc
 		s = prefill_once(b, &b->times[r], err);
 	if (s != OL_OK)
 		return s;
-	out->prefill_tps = (double)o->prefill_tokens / median(b->times, o->repeats);
+	out->prefill_tps = (double)o->prefill_tokens / ol_median(b->times, o->repeats);
 	for (int i = 0; i < OL_BENCH_BATCHES; i++) {
 		out->batches[i] = batches[i];
 		snprintf(text, sizeof text, "decoding %d stream%s", batches[i],
@@ -161,7 +149,7 @@ static enum ol_status measure(struct bench_state *b, struct ol_bench *out, struc
 		if (s != OL_OK)
 			return s;
 		out->decode_tps[i] = (double)batches[i] * (double)o->decode_tokens /
-				     median(b->times, o->repeats);
+				     ol_median(b->times, o->repeats);
 	}
 	return OL_OK;
 }
