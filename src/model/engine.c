@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t kv_page_bytes(const struct ol_config *c, enum ol_kv_type type)
-{
-	const size_t element = type == OL_KV_F32 ? 4 : 2;
-	return (size_t)c->layers * (size_t)c->kv_heads * 2 * OL_KV_PAGE * (size_t)c->head_dim *
-	       element;
-}
-
 /* Llama 3.1's stretching of the slow frequencies, as in its published reference. */
 static double llama3_frequency(const struct ol_config *c, double frequency)
 {
@@ -142,7 +135,9 @@ enum ol_status ol_engine_open(struct ol_engine **engine_out, const struct ol_mod
 	const int64_t positions = o.kv_positions > 0 ? o.kv_positions : e->config->context_max;
 	const int64_t pages = (positions + OL_KV_PAGE - 1) / OL_KV_PAGE;
 	const int threads = o.threads ? o.threads : ol_processor_count();
-	if (ol_kv_pool_init(&e->kv, kv_page_bytes(e->config, e->kv_type), pages) != OL_OK ||
+	const size_t page_bytes = (size_t)e->config->layers * (size_t)e->config->kv_heads * 2 *
+				  ol_kv_half_bytes(e->config, e->kv_type);
+	if (ol_kv_pool_init(&e->kv, page_bytes, pages) != OL_OK ||
 	    ol_pool_open(&e->threads, threads) != OL_OK || !allocate_buffers(e)) {
 		ol_engine_close(e);
 		return ol_fail(

@@ -94,6 +94,9 @@ struct ol_engine {
 
 enum { OL_LOGIT_ROWS = 32 };
 
+/* Bytes of one head's keys (or values) in a page. */
+size_t ol_kv_half_bytes(const struct ol_config *config, enum ol_kv_type type);
+
 /* The layers: from engine->rows to engine->y, the hidden states after the final norm. */
 OL_MUST_CHECK enum ol_status ol_forward(struct ol_engine *engine, struct ol_error *err);
 /* logits (count, vocab), row i at out[i], for the hidden states of the given rows. */

@@ -227,18 +227,11 @@ static void gate_piece(void *context, int index, int thread)
 
 /* --- attention ------------------------------------------------------------- */
 
+/* From a page's start to a head's keys; its values follow right after. */
 static size_t kv_offset(const struct ol_engine *e, int layer, int head)
 {
-	const struct ol_config *c = e->config;
-	const size_t element = e->kv_type == OL_KV_F32 ? 4 : 2;
-	return ((size_t)layer * (size_t)c->kv_heads + (size_t)head) * 2 * OL_KV_PAGE *
-	       (size_t)c->head_dim * element;
-}
-
-/* From a head's keys to its values. */
-static size_t kv_half(const struct ol_engine *e)
-{
-	return (size_t)OL_KV_PAGE * (size_t)e->config->head_dim * (e->kv_type == OL_KV_F32 ? 4 : 2);
+	const size_t before = (size_t)layer * (size_t)e->config->kv_heads + (size_t)head;
+	return before * 2 * ol_kv_half_bytes(e->config, e->kv_type);
 }
 
 static void finish_heads(const struct ol_engine *e, float *x, int heads, const float *norm,
@@ -260,7 +253,7 @@ static void keep_piece(void *context, int index, int thread)
 	const struct phase *p = context;
 	struct ol_engine *e = p->e;
 	const struct ol_config *c = e->config;
-	const size_t d = (size_t)c->head_dim, half = kv_half(e);
+	const size_t d = (size_t)c->head_dim, half = ol_kv_half_bytes(e->config, e->kv_type);
 	const bool local =
 		ol_config_layer_windowed(c, p->layer) && c->rope_theta_local != c->rope_theta;
 	int row0, row1;
@@ -314,8 +307,9 @@ static void attention_piece(void *context, int index, int thread)
 					   (size_t)thread * (e->attention_scratch_bytes /
 							     (size_t)ol_pool_threads(e->threads)));
 	e->kernels->attention(e->o + first, width, e->q + first, width, &a,
-			      (const void *const *)run->session->pages, keys, keys + kv_half(e),
-			      run->pos0 + task->row, task->rows, scratch);
+			      (const void *const *)run->session->pages, keys,
+			      keys + ol_kv_half_bytes(e->config, e->kv_type), run->pos0 + task->row,
+			      task->rows, scratch);
 }
 
 static bool add_task(struct ol_engine *e, struct ol_attention_task task)
