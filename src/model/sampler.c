@@ -297,12 +297,21 @@ int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits,
 	return draw(s, count, p, position);
 }
 
+void ol_token_logprobs(float *out, const struct ol_kernels *kernels, const float *logits,
+		       int vocab_size, const int32_t *tokens, int count)
+{
+	const float max = kernels->row_max(logits, vocab_size);
+	const float log_sum = ol_logf(kernels->row_sum_exp(logits, max, vocab_size));
+	for (int i = 0; i < count; i++)
+		out[i] = (logits[tokens[i]] - max) - log_sum;
+}
+
 float ol_token_logprob(const struct ol_kernels *kernels, const float *logits, int vocab_size,
 		       int32_t token)
 {
-	const float max = kernels->row_max(logits, vocab_size);
-	const float sum = kernels->row_sum_exp(logits, max, vocab_size);
-	return (logits[token] - max) - ol_logf(sum);
+	float logprob;
+	ol_token_logprobs(&logprob, kernels, logits, vocab_size, &token, 1);
+	return logprob;
 }
 
 void ol_top_tokens(int32_t *ids, int count, const float *logits, int vocab_size)

@@ -45,7 +45,10 @@ int32_t ol_sampler_choose(struct ol_sampler *sampler, const float *logits,
 			  const struct ol_sampling *s, uint32_t position, const int32_t *history,
 			  int history_count, int generated, const uint64_t *allowed);
 
-/* log softmax of one token under the raw logits: logit - max - log(sum exp(logit - max)). */
+/* log softmax of tokens under the raw logits: logit - max - log(sum exp(logit - max)). Two passes
+ * over the logits, however many tokens. */
+void ol_token_logprobs(float *out, const struct ol_kernels *kernels, const float *logits,
+		       int vocab_size, const int32_t *tokens, int count);
 float ol_token_logprob(const struct ol_kernels *kernels, const float *logits, int vocab_size,
 		       int32_t token);
 

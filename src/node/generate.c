@@ -154,13 +154,15 @@ static bool add_info(struct answer *a, int32_t token)
 		g->infos = grown;
 	}
 	struct ol_token_info *info = &g->infos[g->tokens.count];
-	*info = (struct ol_token_info){.logprob =
-					       ol_token_logprob(kernels, a->logits, vocab, token)};
 	const int count = OL_MIN(a->o->logprobs, vocab);
+	int32_t ids[OL_LOGPROBS_MAX + 1] = {token};
+	float logprobs[OL_LOGPROBS_MAX + 1];
+	*info = (struct ol_token_info){0};
 	ol_top_tokens(info->top_ids, count, a->logits, vocab);
-	for (int i = 0; i < count; i++)
-		info->top_logprobs[i] =
-			ol_token_logprob(kernels, a->logits, vocab, info->top_ids[i]);
+	memcpy(ids + 1, info->top_ids, (size_t)count * sizeof *ids);
+	ol_token_logprobs(logprobs, kernels, a->logits, vocab, ids, count + 1);
+	info->logprob = logprobs[0];
+	memcpy(info->top_logprobs, logprobs + 1, (size_t)count * sizeof *logprobs);
 	return true;
 }
 
