@@ -167,8 +167,8 @@ def feed_forward(config, t, x):
     return (activation(config, gate) * up) @ t['down_proj.weight'].T
 
 
-def logits(config, tensors, tokens, dtype):
-    t = {k: torch.tensor(v).to(dtype) for k, v in tensors.items()}
+def forward(config, t, tokens):
+    """Logits of every position; t holds a tensor for each weight name. Differentiable in each."""
     eps, gemma = config['rms_norm_eps'], is_gemma(config)
 
     def norm(x, name):
@@ -192,9 +192,12 @@ def logits(config, tensors, tokens, dtype):
         else:
             x = x + y
             x = x + feed_forward(config, part('mlp'), norm(x, prefix + 'post_attention_layernorm'))
-    head = embed if config.get('tie_word_embeddings', gemma) else t['lm_head.weight']
-    y = norm(x, 'model.norm') @ head.T
+    y = norm(x, 'model.norm') @ t.get('lm_head.weight', embed).T
     return softcap(y, config.get('final_logit_softcapping'))
+
+
+def logits(config, tensors, tokens, dtype):
+    return forward(config, {k: torch.tensor(v).to(dtype) for k, v in tensors.items()}, tokens)
 
 
 # ---- The models -----------------------------------------------------------------------------------
