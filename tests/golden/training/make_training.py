@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Reference gradients and optimiser steps for the tiny models of tests/golden/models.
 
     make_training.py            write NAME.json beside this script, one for each model
