@@ -41,5 +41,8 @@
 /* gelu_tanh: twice sqrt(2/pi) (x + 0.044715 x^3) = x (C0 + C1 x^2). */
 #define OL_GELU_C0 0x1.988454p+0f
 #define OL_GELU_C1 0x1.2444f2p-4f
+/* Its slope: C0 + D1 x^2, D1 = 3 C1; x^2 counts as at most SQUARE_MAX. */
+#define OL_GELU_D1 0x1.b6676cp-3f
+#define OL_GELU_SQUARE_MAX 0x1p60f
 
 #endif

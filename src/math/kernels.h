@@ -79,11 +79,14 @@ struct ol_kernels {
 	float (*row_max)(const float *x, int n);
 	float (*row_sum_exp)(const float *x, float max, int n); /* sum of exp(x - max) */
 
-	/* y (O) += scale * B (A x), one row: h = A x (chain over K), t = B h (chain over R), then
-	 * one fma. a: bf16 panels of A (R,K), b: bf16 panels of B (O,R), weights widened, x in f32.
-	 * h has R floats and is kept for the caller. */
-	void (*lora)(float *y, float *h, const float *x, const struct ol_matrix *a,
-		     const struct ol_matrix *b, float scale);
+	/* LoRA: h (M,R) = x A^T, then y (M,O) = fma(scale, h B^T, y) for the outputs of panels
+	 * [panel0,panel1). x and h are f32, neither rounded nor quantised; A (R,K) and B (O,R) are
+	 * f32 or bf16 (widened). h is kept for the caller: the backward pass and the attribution
+	 * index both read it. Rows of different adapters are different calls. */
+	void (*lora_down)(float *h, size_t h_stride, const float *x, size_t x_stride,
+			  const struct ol_matrix *a, int M);
+	void (*lora_up)(float *y, size_t y_stride, const float *h, size_t h_stride,
+			const struct ol_matrix *b, float scale, int M, int panel0, int panel1);
 
 	/* Elementary functions over arrays, for tests and for sampling. */
 	void (*exp)(float *y, const float *x, int n);

@@ -33,8 +33,11 @@
 	size_t ol_attention_scratch_##isa(const struct ol_attention *a, int pos0, int rows);       \
 	float ol_row_max_##isa(const float *x, int n);                                             \
 	float ol_row_sum_exp_##isa(const float *x, float max, int n);                              \
-	void ol_lora_##isa(float *y, float *h, const float *x, const struct ol_matrix *a,          \
-			   const struct ol_matrix *b, float scale);                                \
+	void ol_lora_down_##isa(float *h, size_t h_stride, const float *x, size_t x_stride,        \
+				const struct ol_matrix *a, int M);                                 \
+	void ol_lora_up_##isa(float *y, size_t y_stride, const float *h, size_t h_stride,          \
+			      const struct ol_matrix *b, float scale, int M, int panel0,           \
+			      int panel1);                                                         \
 	void ol_exp_array_##isa(float *y, const float *x, int n);                                  \
 	void ol_tanh_array_##isa(float *y, const float *x, int n)
 

@@ -1,5 +1,5 @@
 /* math/rows_scalar.c: the specification of what works on one row (docs/ARITHMETIC.md, "Row
- * reductions", "RoPE", "LoRA"). */
+ * reductions", "RoPE"). */
 #include <math.h>
 
 #include "math/functions.h"
@@ -96,30 +96,4 @@ void ol_tanh_array_scalar(float *y, const float *x, int n)
 {
 	for (int i = 0; i < n; i++)
 		y[i] = ol_tanhf(x[i]);
-}
-
-/* Row o of a bf16 matrix starts at this element; its pairs lie 2 * OL_PANEL elements apart. */
-static const uint16_t *panel_row(const struct ol_matrix *w, int o)
-{
-	const size_t pairs = ((size_t)w->cols + 1) / 2;
-	return (const uint16_t *)w->panels +
-	       ((size_t)(o / OL_PANEL) * pairs * OL_PANEL + (size_t)(o % OL_PANEL)) * 2;
-}
-
-static float chain(const float *x, const struct ol_matrix *w, int o)
-{
-	const uint16_t *row = panel_row(w, o);
-	float c = 0.0f;
-	for (int k = 0; k < w->cols; k++)
-		c = fmaf(x[k], ol_bf16_to_f32(row[(k / 2) * 2 * OL_PANEL + k % 2]), c);
-	return c;
-}
-
-void ol_lora_scalar(float *y, float *h, const float *x, const struct ol_matrix *a,
-		    const struct ol_matrix *b, float scale)
-{
-	for (int r = 0; r < a->rows; r++)
-		h[r] = chain(x, a, r);
-	for (int o = 0; o < b->rows; o++)
-		y[o] = fmaf(scale, chain(h, b, o), y[o]);
 }

@@ -166,56 +166,6 @@ static void test_functions_over_all_exponents(void **state)
 	for_every_table(compare_functions);
 }
 
-/* --- LoRA ------------------------------------------------------------------------------------- */
-
-static struct ol_matrix bf16_matrix(int rows, int cols)
-{
-	const size_t bytes = ol_panels_bytes(OL_WEIGHT_BF16, rows, cols);
-	void *panels = aligned_alloc(64, (bytes + 63) / 64 * 64);
-	float *row = malloc((size_t)cols * sizeof *row);
-	void *canonical = malloc(ol_canonical_row_bytes(OL_WEIGHT_BF16, cols));
-	assert_true(panels && row && canonical);
-	ol_panels_clear(panels, OL_WEIGHT_BF16, rows, cols);
-	for (int o = 0; o < rows; o++) {
-		fill(row, cols, 1.0f);
-		assert_true(ol_quantize_row(canonical, OL_WEIGHT_BF16, row, cols));
-		ol_pack_rows(panels, OL_WEIGHT_BF16, rows, cols, canonical, o, 1);
-	}
-	free(row);
-	free(canonical);
-	return (struct ol_matrix){OL_WEIGHT_BF16, rows, cols, panels};
-}
-
-static void compare_lora(const struct ol_kernels *k)
-{
-	static const int shapes[][3] = {
-		/* K, R, O */
-		{1, 1, 1},     {2, 3, 16},   {33, 8, 40},    {64, 16, 64}, {65, 17, 100},
-		{128, 32, 33}, {77, 33, 90}, {256, 64, 200}, {31, 5, 129}, {100, 100, 31},
-	};
-	for (size_t i = 0; i < OL_ARRAY_LEN(shapes); i++) {
-		const int K = shapes[i][0], R = shapes[i][1], O = shapes[i][2];
-		struct ol_matrix a = bf16_matrix(R, K), b = bf16_matrix(O, R);
-		static float x[ROW_MAX];
-		static struct twins y, h;
-		fill(x, K, 1.0f);
-		fill_twins(&y, 1.0f);
-		fill_twins(&h, 1.0f);
-		scalar->lora(y.a, h.a, x, &a, &b, 1.7f);
-		k->lora(y.b, h.b, x, &a, &b, 1.7f);
-		same(&h, "lora h", k->name, R);
-		same(&y, "lora y", k->name, O);
-		free((void *)a.panels);
-		free((void *)b.panels);
-	}
-}
-
-static void test_lora(void **state)
-{
-	(void)state;
-	for_every_table(compare_lora);
-}
-
 /* --- rules, in numbers that show them --------------------------------------------------------- */
 
 static void show_rules(const struct ol_kernels *k)
@@ -329,7 +279,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows_of_every_length),
 		cmocka_unit_test(test_functions_over_all_exponents),
-		cmocka_unit_test(test_lora),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_mutants_are_caught),
 	};
