@@ -2,37 +2,8 @@
  * where. */
 #include "model/engine_internal.h"
 
-#include "math/functions.h"
-
 #include <stdlib.h>
 #include <string.h>
-
-/* Llama 3.1's stretching of the slow frequencies, as in its published reference. */
-static double llama3_frequency(const struct ol_config *c, double frequency)
-{
-	const double two_pi = 0x1.921fb54442d18p+2;
-	const double wavelength = two_pi / frequency, original = (double)c->rope_original_context;
-	if (wavelength > original / c->rope_low_freq_factor)
-		return frequency / c->rope_factor;
-	if (wavelength < original / c->rope_high_freq_factor)
-		return frequency;
-	const double smooth = (original / wavelength - c->rope_low_freq_factor) /
-			      (c->rope_high_freq_factor - c->rope_low_freq_factor);
-	return (1.0 - smooth) * frequency / c->rope_factor + smooth * frequency;
-}
-
-static void fill_frequencies(double *out, const struct ol_config *c, double theta, bool scaled)
-{
-	const double log_theta = ol_log(theta);
-	for (int i = 0; i < c->head_dim / 2; i++) {
-		double frequency = ol_exp(-((double)(2 * i) / (double)c->head_dim) * log_theta);
-		if (scaled && c->rope_scaling == OL_ROPE_LINEAR)
-			frequency /= c->rope_factor;
-		else if (scaled && c->rope_scaling == OL_ROPE_LLAMA3)
-			frequency = llama3_frequency(c, frequency);
-		out[i] = frequency;
-	}
-}
 
 static size_t act_bytes_max(const struct ol_engine *e)
 {
@@ -146,10 +117,8 @@ enum ol_status ol_engine_open(struct ol_engine **engine_out, const struct ol_mod
 			"ask for a smaller context",
 			(long long)positions, o.step_rows ? o.step_rows : OL_STEP_ROWS_DEFAULT);
 	}
-	const struct ol_config *c = e->config;
-	const bool local = c->rope_theta_local != c->rope_theta;
-	fill_frequencies(e->inv_freq, c, c->rope_theta, true);
-	fill_frequencies(e->inv_freq_local, c, c->rope_theta_local, !local);
+	ol_rope_frequencies(e->inv_freq, e->config, false);
+	ol_rope_frequencies(e->inv_freq_local, e->config, true);
 	*engine_out = e;
 	return OL_OK;
 }
@@ -162,8 +131,7 @@ void ol_engine_close(struct ol_engine *engine)
 	ol_pool_close(engine->threads);
 	ol_kv_pool_release(&engine->kv);
 	ol_block_free(engine->buffers, engine->buffer_bytes);
-	ol_block_free(engine->attention_scratch, engine->attention_scratch_bytes);
-	free(engine->tasks);
+	ol_attention_plan_release(&engine->attention);
 	free(engine);
 }
 
@@ -242,17 +210,6 @@ static enum ol_status lay_out_rows(struct ol_engine *e, const struct ol_run *run
 	return OL_OK;
 }
 
-static bool all_finite(const float *x, size_t n)
-{
-	uint32_t broken = 0;
-	for (size_t i = 0; i < n; i++) {
-		uint32_t bits;
-		memcpy(&bits, &x[i], sizeof bits);
-		broken |= (bits & 0x7f800000u) == 0x7f800000u;
-	}
-	return !broken;
-}
-
 /* Computes the wanted rows' logits, OL_LOGIT_ROWS at a time so that the head's weights are read
  * once for many sessions. */
 static enum ol_status give_logits(struct ol_engine *e, const struct ol_run *runs, int run_count,
@@ -281,7 +238,7 @@ static enum ol_status give_logits(struct ol_engine *e, const struct ol_run *runs
 		const size_t given = runs[r].want == OL_LOGITS_ALL    ? (size_t)runs[r].count
 				     : runs[r].want == OL_LOGITS_LAST ? 1
 								      : 0;
-		if (!all_finite(runs[r].logits, given * vocab))
+		if (!ol_all_finite(runs[r].logits, given * vocab))
 			return ol_fail(
 				err, OL_ERR_INPUT,
 				"the model produced a number that is not finite after position %d: "

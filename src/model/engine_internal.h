@@ -4,6 +4,7 @@
 #define OL_MODEL_ENGINE_INTERNAL_H
 
 #include "base/arena.h"
+#include "model/blocks.h"
 #include "model/engine.h"
 
 /* KV pages: equal pieces of one reservation, counted references, a stack of free ones.
@@ -54,11 +55,6 @@ struct ol_row_run {
 	int32_t row0, count, pos0;
 };
 
-/* Attention over `rows` rows of a run from `row` on, for one kv head. */
-struct ol_attention_task {
-	int32_t run, row, rows, kv_head;
-};
-
 /* Scratch for a step of at most step_rows rows; R below is the number of rows in the step. */
 struct ol_engine {
 	const struct ol_model *model;
@@ -86,16 +82,10 @@ struct ol_engine {
 	void *act;                /* activations ready for a matmul           */
 	float *logits;            /* (LOGIT_ROWS, vocab)                       */
 
-	uint8_t *attention_scratch; /* threads pieces of attention_scratch_bytes */
-	size_t attention_scratch_bytes;
-	struct ol_attention_task *tasks;
-	int task_count, task_room;
+	struct ol_attention_plan attention;
 };
 
 enum { OL_LOGIT_ROWS = 32 };
-
-/* Bytes of one head's keys (or values) in a page. */
-size_t ol_kv_half_bytes(const struct ol_config *config, enum ol_kv_type type);
 
 /* The layers: from engine->rows to engine->y, the hidden states after the final norm. */
 OL_MUST_CHECK enum ol_status ol_forward(struct ol_engine *engine, struct ol_error *err);

@@ -11,13 +11,7 @@
  */
 #include "model/engine_internal.h"
 
-#include "math/functions.h"
-
-#include <stdlib.h>
 #include <string.h>
-
-/* Bytes of attention scores that one task may fill: they should stay in a core's L2 cache. */
-enum { ATTENTION_SCRATCH_TARGET = 512 << 10, ATTENTION_ROWS_MAX = 64 };
 
 struct phase {
 	struct ol_engine *e;
@@ -99,16 +93,6 @@ static void matmul_one(struct ol_engine *e, struct phase *p, const struct ol_mat
 
 /* --- phases over rows ------------------------------------------------------ */
 
-static void fill_rope(float *out, const double *inv_freq, int position, int half)
-{
-	for (int i = 0; i < half; i++) {
-		double sine, cosine;
-		ol_sincos(&sine, &cosine, (double)position * inv_freq[i]);
-		out[i] = (float)cosine;
-		out[half + i] = (float)sine;
-	}
-}
-
 static void embed_piece(void *context, int index, int thread)
 {
 	const struct phase *p = context;
@@ -124,11 +108,10 @@ static void embed_piece(void *context, int index, int thread)
 		if (c->embed_scale != 1.0f)
 			for (size_t i = 0; i < hidden; i++)
 				x[i] *= c->embed_scale;
-		fill_rope(e->rope + (size_t)r * d, e->inv_freq, e->rows[r].position,
-			  c->head_dim / 2);
-		if (c->rope_theta_local != c->rope_theta)
-			fill_rope(e->rope_local + (size_t)r * d, e->inv_freq_local,
-				  e->rows[r].position, c->head_dim / 2);
+		ol_rope_row(e->rope + (size_t)r * d, e->inv_freq, e->rows[r].position, c->head_dim);
+		if (ol_rope_has_local(c))
+			ol_rope_row(e->rope_local + (size_t)r * d, e->inv_freq_local,
+				    e->rows[r].position, c->head_dim);
 	}
 }
 
@@ -234,19 +217,6 @@ static size_t kv_offset(const struct ol_engine *e, int layer, int head)
 	return before * 2 * ol_kv_half_bytes(e->config, e->kv_type);
 }
 
-static void finish_heads(const struct ol_engine *e, float *x, int heads, const float *norm,
-			 const float *bias, const float *rope)
-{
-	const int d = e->config->head_dim;
-	if (bias)
-		e->kernels->add(x, bias, heads * d);
-	for (int h = 0; h < heads; h++) {
-		if (norm)
-			e->kernels->rmsnorm(x + h * d, x + h * d, norm, d, e->config->norm_eps);
-		e->kernels->rope(x + h * d, rope, rope + d / 2, d / 2);
-	}
-}
-
 /* Bias, head norms and rotation of q and k; k and v go to their pages. */
 static void keep_piece(void *context, int index, int thread)
 {
@@ -254,8 +224,7 @@ static void keep_piece(void *context, int index, int thread)
 	struct ol_engine *e = p->e;
 	const struct ol_config *c = e->config;
 	const size_t d = (size_t)c->head_dim, half = ol_kv_half_bytes(e->config, e->kv_type);
-	const bool local =
-		ol_config_layer_windowed(c, p->layer) && c->rope_theta_local != c->rope_theta;
+	const bool local = ol_rope_is_local(c, p->layer);
 	int row0, row1;
 	(void)thread;
 	piece_rows(p, index, &row0, &row1);
@@ -264,8 +233,8 @@ static void keep_piece(void *context, int index, int thread)
 		float *k = e->k + (size_t)r * (size_t)c->kv_heads * d;
 		float *v = e->v + (size_t)r * (size_t)c->kv_heads * d;
 		const float *rope = (local ? e->rope_local : e->rope) + (size_t)r * d;
-		finish_heads(e, q, c->heads, p->w->q_norm, p->w->q_bias, rope);
-		finish_heads(e, k, c->kv_heads, p->w->k_norm, p->w->k_bias, rope);
+		ol_heads_finish(e->kernels, c, q, c->heads, p->w->q_norm, p->w->q_bias, rope);
+		ol_heads_finish(e->kernels, c, k, c->kv_heads, p->w->k_norm, p->w->k_bias, rope);
 		if (p->w->v_bias)
 			e->kernels->add(v, p->w->v_bias, c->kv_heads * (int)d);
 		const int position = e->rows[r].position;
@@ -278,88 +247,32 @@ static void keep_piece(void *context, int index, int thread)
 	}
 }
 
-static struct ol_attention attention_of(const struct ol_engine *e, int layer)
-{
-	const struct ol_config *c = e->config;
-	return (struct ol_attention){
-		.kv_type = e->kv_type,
-		.head_dim = c->head_dim,
-		.group = c->heads / c->kv_heads,
-		.window = ol_config_layer_windowed(c, layer) ? c->window : 0,
-		.scale = c->attention_scale,
-		.softcap = c->attention_softcap,
-	};
-}
-
 static void attention_piece(void *context, int index, int thread)
 {
 	const struct phase *p = context;
 	struct ol_engine *e = p->e;
 	const struct ol_config *c = e->config;
-	const struct ol_attention a = attention_of(e, p->layer);
-	const struct ol_attention_task *task = &e->tasks[index];
+	const struct ol_attention a = ol_attention_settings(c, e->kv_type, p->layer);
+	const struct ol_attention_task *task = &e->attention.tasks[index];
 	const struct ol_row_run *run = &e->runs[task->run];
 	const size_t width = (size_t)c->heads * (size_t)c->head_dim;
 	const size_t first = (size_t)(run->row0 + task->row) * width +
 			     (size_t)(task->kv_head * a.group * c->head_dim);
 	const size_t keys = kv_offset(e, p->layer, task->kv_head);
-	float *scratch = (float *)(void *)(e->attention_scratch +
-					   (size_t)thread * (e->attention_scratch_bytes /
-							     (size_t)ol_pool_threads(e->threads)));
 	e->kernels->attention(e->o + first, width, e->q + first, width, &a,
 			      (const void *const *)run->session->pages, keys,
 			      keys + ol_kv_half_bytes(e->config, e->kv_type), run->pos0 + task->row,
-			      task->rows, scratch);
+			      task->rows, ol_attention_plan_scratch(&e->attention, thread));
 }
 
-static bool add_task(struct ol_engine *e, struct ol_attention_task task)
-{
-	if (e->task_count == e->task_room) {
-		const int room = OL_MAX(2 * e->task_room, 256);
-		struct ol_attention_task *tasks = realloc(e->tasks, (size_t)room * sizeof *tasks);
-		if (!tasks)
-			return false;
-		e->tasks = tasks;
-		e->task_room = room;
-	}
-	e->tasks[e->task_count++] = task;
-	return true;
-}
-
-/* Cuts every run into tasks, long contexts into fewer rows a task, the longest rows first so that
- * threads finish together; makes the score buffers large enough. */
 static bool plan_attention(struct ol_engine *e)
 {
-	const struct ol_config *c = e->config;
-	const struct ol_attention a = attention_of(e, 0);
-	const size_t threads = (size_t)ol_pool_threads(e->threads);
-	size_t scratch = 0;
-	e->task_count = 0;
-	for (int r = 0; r < e->run_count; r++) {
-		const struct ol_row_run *run = &e->runs[r];
-		const size_t row_bytes = (size_t)(run->pos0 + run->count + OL_KV_PAGE) *
-					 (size_t)a.group * sizeof(float);
-		const int fit =
-			(int)OL_MIN(ATTENTION_SCRATCH_TARGET / row_bytes, ATTENTION_ROWS_MAX);
-		const int tile = OL_MAX(fit, 1);
-		const int last = (run->count - 1) / tile * tile;
-		for (int row = last; row >= 0; row -= tile) {
-			const int rows = OL_MIN(tile, run->count - row);
-			const size_t floats =
-				e->kernels->attention_scratch(&a, run->pos0 + row, rows);
-			scratch = OL_MAX(scratch, floats * sizeof(float));
-			for (int h = 0; h < c->kv_heads; h++)
-				if (!add_task(e, (struct ol_attention_task){r, row, rows, h}))
-					return false;
-		}
-	}
-	scratch = (scratch + 4095) / 4096 * 4096 * threads;
-	if (scratch > e->attention_scratch_bytes) {
-		ol_block_free(e->attention_scratch, e->attention_scratch_bytes);
-		e->attention_scratch = ol_block_alloc(scratch);
-		e->attention_scratch_bytes = e->attention_scratch ? scratch : 0;
-	}
-	return e->attention_scratch != NULL;
+	ol_attention_plan_clear(&e->attention);
+	for (int r = 0; r < e->run_count; r++)
+		if (!ol_attention_plan_run(&e->attention, e->kernels, e->config, r, e->runs[r].pos0,
+					   e->runs[r].count))
+			return false;
+	return ol_attention_plan_finish(&e->attention, ol_pool_threads(e->threads));
 }
 
 /* --- the whole ------------------------------------------------------------- */
@@ -376,7 +289,7 @@ static void layer(struct ol_engine *e, int index)
 	matmul(e, &p, e->row_count);
 
 	over_rows(e, &p, keep_piece);
-	ol_pool_for(e->threads, e->task_count, attention_piece, &p);
+	ol_pool_for(e->threads, e->attention.count, attention_piece, &p);
 	p.input = e->o;
 	p.type = w->o.type;
 	p.width = w->o.cols;

@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t ol_kv_half_bytes(const struct ol_config *config, enum ol_kv_type type)
-{
-	return (size_t)OL_KV_PAGE * (size_t)config->head_dim * (type == OL_KV_F32 ? 4 : 2);
-}
-
 enum ol_status ol_kv_pool_init(struct ol_kv_pool *pool, size_t page_bytes, int64_t page_count)
 {
 	*pool = (struct ol_kv_pool){.page_bytes = page_bytes, .page_count = page_count};
