@@ -262,6 +262,37 @@ static void plain_text_never_becomes_special(void **state)
 	}
 }
 
+/* Gemma's "\n\n" is found in what a user wrote, and where he and the template meet; "<h1>", which
+ * is not special either, is not. */
+static void blank_tokens_are_found_everywhere(void **state)
+{
+	static const char text[] = "a\n\nb<h1>\n";
+	static const struct {
+		size_t begin, end; /* of the user's part */
+		int blanks, headings;
+	} rows[] = {{0, 0, 1, 1}, {0, 9, 1, 0}, {1, 2, 1, 1}, {2, 3, 1, 1}, {5, 6, 1, 0}};
+	struct ol_tokenizer *t = open_family("gemma");
+	const int32_t blank = ol_tokenizer_find(t, "\n\n"), heading = ol_tokenizer_find(t, "<h1>");
+	(void)state;
+	assert_true(blank >= 0 && heading >= 0);
+	for (size_t r = 0; r <= OL_ARRAY_LEN(rows); r++) {
+		const bool none = r == OL_ARRAY_LEN(rows); /* nothing is special: all a user's */
+		const struct ol_text_span span = {none ? 0 : rows[r].begin, none ? 0 : rows[r].end};
+		struct ol_tokens ids =
+			encode(t, text, sizeof text - 1, none ? OL_SPECIAL_NONE : OL_SPECIAL_PARSE,
+			       &span, none ? 0 : 1);
+		int blanks = 0, headings = 0;
+		for (size_t i = 0; i < ids.count; i++) {
+			blanks += ids.ids[i] == blank;
+			headings += ids.ids[i] == heading;
+		}
+		assert_int_equal(blanks, none ? 1 : rows[r].blanks);
+		assert_int_equal(headings, none ? 0 : rows[r].headings);
+		ol_tokens_release(&ids);
+	}
+	ol_tokenizer_close(t);
+}
+
 static size_t count_special(const struct ol_tokenizer *t, const struct ol_tokens *tokens)
 {
 	size_t n = 0;
@@ -588,6 +619,7 @@ int main(void)
 		cmocka_unit_test(files_are_refused_in_one_sentence),
 		cmocka_unit_test(truncated_files_are_refused),
 		cmocka_unit_test(plain_text_never_becomes_special),
+		cmocka_unit_test(blank_tokens_are_found_everywhere),
 		cmocka_unit_test(templates_keep_their_tokens),
 		cmocka_unit_test(own_splitters_equal_the_engine),
 		cmocka_unit_test(pieces_stream),

@@ -56,8 +56,9 @@ enum ol_special {
 /* Appends the ids of text. With add_template, the post-processor's tokens (BOS and the like) are
  * put around it. Where `special` is PARSE, the `plain_count` spans in `plain` (ascending, disjoint;
  * NULL: none) are exempt: an added token that overlaps one of them is not matched, so what a user
- * wrote inside a chat template can never become a special token. Text that is not valid UTF-8 is an
- * error that names the byte offset. */
+ * wrote inside a chat template can never become a special token. Added tokens of white space alone
+ * that are not special (Gemma's line breaks) are matched everywhere. Text that is not valid UTF-8
+ * is an error that names the byte offset. */
 OL_MUST_CHECK enum ol_status ol_tokenizer_encode(const struct ol_tokenizer *tokenizer,
 						 struct ol_tokens *tokens, const char *text,
 						 size_t size, enum ol_special special,

@@ -7,29 +7,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool ol_trie_find(const struct ol_trie *trie, const char *text, size_t *at, size_t limit,
-		  size_t *end_out, int32_t *token_out)
+/* Where tokens are looked for: a match begins in [at, limit). It ends by `free_end`, or its token
+ * is blank and it ends by `size`. */
+struct window {
+	size_t at, limit, free_end, size;
+};
+
+/* The first place in the window with a text of the trie, and the longest one there. */
+static bool find_text(const struct ol_tokenizer *t, const struct ol_trie *trie, const char *text,
+		      struct window *w, size_t *end_out, int32_t *token_out)
 {
-	for (size_t begin = *at; begin < limit; begin++) {
-		if (!trie->first[(uint8_t)text[begin]])
+	const size_t stop = trie->has_blank ? w->size : w->free_end;
+	for (; w->at < w->limit; w->at++) {
+		if (!trie->first[(uint8_t)text[w->at]])
 			continue;
 		int32_t node = 0;
 		*token_out = -1;
-		for (size_t i = begin; i < limit; i++) {
+		for (size_t i = w->at; i < stop; i++) {
 			node = trie->nodes[node].child;
 			while (node >= 0 && trie->nodes[node].byte != (uint8_t)text[i])
 				node = trie->nodes[node].sibling;
 			if (node < 0)
 				break;
-			if (trie->nodes[node].token >= 0) {
-				*token_out = trie->nodes[node].token;
+			const int32_t token = trie->nodes[node].token;
+			if (token >= 0 && (i < w->free_end || t->added[token].blank)) {
+				*token_out = token;
 				*end_out = i + 1;
 			}
 		}
-		if (*token_out >= 0) {
-			*at = begin;
+		if (*token_out >= 0)
 			return true;
-		}
 	}
 	return false;
 }
@@ -147,12 +154,28 @@ static void note_special(struct ol_tokenizer *t)
 			t->special[t->added[i].id] = 1;
 }
 
+/* White space throughout, and found as it stands. */
+static bool is_blank(const struct ol_added *a)
+{
+	for (size_t at = 0; at < a->content.size;) {
+		size_t length;
+		const uint32_t point = ol_utf8_at(a->content.data + at, &length);
+		if (!(ol_unicode_class(point) & OL_UNICODE_SPACE))
+			return false;
+		at += length;
+	}
+	return !a->special && !a->single_word && !a->lstrip && !a->rstrip;
+}
+
 static enum ol_status add_pattern(struct ol_tokenizer *t, int32_t token, struct ol_split_work *work,
 				  const char *path, struct ol_error *err)
 {
-	const struct ol_added *a = &t->added[token];
+	struct ol_added *a = &t->added[token];
 	enum ol_status s = OL_OK;
 	struct ol_buf text;
+	a->blank = is_blank(a);
+	struct ol_trie *trie = a->normalized ? &t->normalized : &t->raw;
+	trie->has_blank = trie->has_blank || a->blank;
 	if (!a->normalized)
 		return trie_add(&t->raw, a->content.data, a->content.size, token)
 			       ? OL_OK
@@ -249,49 +272,53 @@ static size_t spaces_after(const char *text, size_t at, size_t size)
 	return at;
 }
 
-/* The next place where tokens may be looked for at or after `at`: [*at, *limit). Without any left,
- * *at is size. */
-static void skip_plain(const struct ol_plain *plain, size_t *span, size_t *at, size_t *limit,
-		       size_t size)
+/* The plain part that ends after `at`, or (size, size). *span only moves on. */
+static void next_plain(const struct ol_plain *plain, size_t *span, size_t at, size_t size,
+		       size_t *begin, size_t *end)
 {
-	*limit = size;
-	if (plain->marks) {
-		const char *hit;
-		while (*at < size && plain->marks[*at])
-			++*at;
-		hit = *at < size ? memchr(plain->marks + *at, 1, size - *at) : NULL;
-		*limit = hit ? (size_t)(hit - plain->marks) : size;
+	*begin = *end = size;
+	if (plain->marks && at < size) {
+		const char *hit = memchr(plain->marks + at, 1, size - at);
+		const char *over = hit ? memchr(hit, 0, size - (size_t)(hit - plain->marks)) : NULL;
+		*begin = hit ? (size_t)(hit - plain->marks) : size;
+		*end = over ? (size_t)(over - plain->marks) : size;
 		return;
 	}
 	for (; *span < plain->count; ++*span) {
 		const struct ol_text_span *s = &plain->spans[*span];
-		if (s->end <= *at || s->end <= s->begin)
-			continue;
-		if (s->begin > *at) {
-			*limit = OL_MIN(s->begin, size);
+		if (s->end > at && s->end > s->begin) {
+			*begin = OL_MIN(s->begin, size);
+			*end = OL_MIN(s->end, size);
 			return;
 		}
-		*at = OL_MIN(s->end, size);
 	}
+}
+
+/* The window that begins at `at`: up to the next plain part, or inside one. */
+static struct window window_at(const struct ol_plain *plain, size_t *span, size_t at, size_t size)
+{
+	size_t begin, end;
+	next_plain(plain, span, at, size, &begin, &end);
+	if (begin > at)
+		return (struct window){at, begin, begin, size};
+	return (struct window){at, end, 0, size};
 }
 
 enum ol_status ol_tokenizer_find_added(const struct ol_tokenizer *t, const struct ol_trie *trie,
 				       const char *text, size_t size, const struct ol_plain *plain,
 				       struct ol_cuts *cuts, struct ol_error *err)
 {
-	size_t at = 0, done = 0, span = 0, limit = size, end;
+	size_t at = 0, done = 0, span = 0, end;
 	int32_t token;
 	bool ok = true;
-	while (ok && trie->count > 0) {
-		skip_plain(plain, &span, &at, &limit, size);
-		if (at >= size)
-			break;
-		if (!ol_trie_find(trie, text, &at, limit, &end, &token)) {
-			at = limit;
+	while (ok && trie->count > 0 && at < size) {
+		struct window w = window_at(plain, &span, at, size);
+		at = w.limit;
+		if ((w.free_end == 0 && !trie->has_blank) ||
+		    !find_text(t, trie, text, &w, &end, &token))
 			continue;
-		}
 		const struct ol_added *a = &t->added[t->added_of[t->added[token].id]];
-		size_t begin = at, stop = end;
+		size_t begin = w.at, stop = end;
 		at = end;
 		if (a->single_word && !stands_alone(text, begin, end, size))
 			continue;

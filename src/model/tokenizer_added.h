@@ -26,11 +26,8 @@ OL_MUST_CHECK bool ol_cuts_push(struct ol_cuts *cuts, size_t begin, size_t end, 
 enum ol_status ol_tokenizer_add_tokens(struct ol_tokenizer *t, const char *path,
 				       struct ol_error *err);
 
-/* The first place at or after *at with a text of the trie that ends by `limit`: its longest. */
-bool ol_trie_find(const struct ol_trie *trie, const char *text, size_t *at, size_t limit,
-		  size_t *end_out, int32_t *token_out);
-
-/* Appends the cuts of a text. lstrip and rstrip reach into plain parts; matches never do. */
+/* Appends the cuts of a text. lstrip and rstrip reach into plain parts; of the matches, only blank
+ * ones do (Gemma's runs of line breaks: no template is opened or closed by them). */
 enum ol_status ol_tokenizer_find_added(const struct ol_tokenizer *t, const struct ol_trie *trie,
 				       const char *text, size_t size, const struct ol_plain *plain,
 				       struct ol_cuts *cuts, struct ol_error *err);

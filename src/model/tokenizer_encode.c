@@ -193,16 +193,12 @@ static void apply_behavior(struct ol_pieces *pieces, size_t from, enum ol_split_
 			if (matched)
 				continue;
 			break;
-		case OL_SPLIT_ISOLATED:
-			break;
-		case OL_SPLIT_CONTIGUOUS:
-			join = matched == previous && kept > from;
-			break;
+		case OL_SPLIT_ISOLATED: break;
+		case OL_SPLIT_CONTIGUOUS: join = matched == previous && kept > from; break;
 		case OL_SPLIT_MERGED_WITH_PREVIOUS:
 			join = matched && !previous && kept > from;
 			break;
-		case OL_SPLIT_MERGED_WITH_NEXT:
-			OL_UNREACHABLE();
+		case OL_SPLIT_MERGED_WITH_NEXT: OL_UNREACHABLE();
 		}
 		previous = matched;
 		if (join)
@@ -246,9 +242,9 @@ static enum ol_status change_pieces(struct encoding *e, const struct ol_pretoken
 		const char *own = text + p->begin;
 		if (size == 0)
 			continue;
-		const bool has_prefix = (metaspace && own[0] == ' ') ||
-					(size >= prefix->size &&
-					 memcmp(own, prefix->data, prefix->size) == 0);
+		const bool has_prefix =
+			(metaspace && own[0] == ' ') ||
+			(size >= prefix->size && memcmp(own, prefix->data, prefix->size) == 0);
 		const bool wanted = !metaspace || step->prepend == OL_PREPEND_ALWAYS ||
 				    (step->prepend == OL_PREPEND_FIRST && opens_text && i == 0);
 		const struct replacing r = {out, NULL, own, NULL};
@@ -439,10 +435,18 @@ enum ol_status ol_tokenizer_encode(const struct ol_tokenizer *t, struct ol_token
 {
 	const size_t begin = tokens->count;
 	struct encoding e = {.t = t, .err = err, .out = tokens};
-	const struct ol_plain spans = {plain, plain ? plain_count : 0, NULL};
+	/* Text in which nothing is special is text that a user wrote from end to end. */
+	const struct ol_text_span whole = {0, size};
+	const bool blanks = t->raw.has_blank || t->normalized.has_blank;
+	struct ol_plain spans = {plain, plain ? plain_count : 0, NULL};
+	if (special == OL_SPECIAL_NONE && blanks) {
+		spans = (struct ol_plain){&whole, 1, NULL};
+		special = OL_SPECIAL_PARSE;
+	}
 	for (size_t i = 0; i < spans.count; i++)
-		OL_ASSERT(plain[i].begin <= plain[i].end && plain[i].end <= size &&
-			  (i == 0 || plain[i - 1].end <= plain[i].begin));
+		OL_ASSERT(spans.spans[i].begin <= spans.spans[i].end &&
+			  spans.spans[i].end <= size &&
+			  (i == 0 || spans.spans[i - 1].end <= spans.spans[i].begin));
 	if (size > OL_TOKENIZER_TEXT_MAX)
 		return ol_fail(err, OL_ERR_FULL,
 			       "a text of %zu bytes is too long to tokenize at once: the "

@@ -81,6 +81,7 @@ struct ol_added {
 	struct ol_bytes content;
 	int32_t id;
 	bool single_word, lstrip, rstrip, normalized, special;
+	bool blank; /* white space and nothing special: found in what users wrote, too */
 };
 /* Texts to find in a text, the longest at each place: a tree of bytes, siblings chained. */
 struct ol_trie_node {
@@ -92,6 +93,7 @@ struct ol_trie {
 	struct ol_trie_node *nodes;
 	size_t count, room;
 	bool first[256]; /* may a text begin with this byte? */
+	bool has_blank;  /* is any of its tokens blank?       */
 };
 
 struct ol_tokenizer {
