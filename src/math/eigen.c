@@ -30,7 +30,7 @@ static double reflector(double *x, int n, double *alpha)
 }
 
 /* Step k: the lower right block (m,m) of a loses beta-scaled outer products so that column k is
- * (…, diagonal[k], off[k], 0, …). v (m) is the reflector, p (m) scratch. The block is kept whole. */
+ * (…, diagonal[k], off[k], 0, …). v (m) is the reflector, p (m) scratch. The block stays whole. */
 static void reduce_step(double *a, int n, int k, const double *v, double beta, double *p)
 {
 	const int m = n - k - 1;
