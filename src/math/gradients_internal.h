@@ -7,7 +7,7 @@
 
 #include "math/gradients.h"
 
-/* The first word of a Philox counter says what the number is for (docs/ARITHMETIC.md, "Dropout"). */
+/* The first word of a Philox counter: what the number is for (docs/ARITHMETIC.md, "Dropout"). */
 enum { OL_PURPOSE_DROPOUT = 16 };
 
 #define OL_DECLARE_GRADIENTS(isa)                                                                  \
