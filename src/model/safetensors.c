@@ -22,7 +22,7 @@ static const struct {
 };
 
 struct reader {
-	struct ol_header_scan scan;
+	struct ol_json_scan scan;
 	struct ol_buf name, text; /* the tensor's name, and any other string */
 	struct ol_source_list *list;
 	const uint8_t *data; /* where offsets count from */
@@ -51,8 +51,7 @@ static enum ol_status bad_json(struct reader *r)
 		return ol_fail(r->err, OL_ERR_FULL, "%s: out of memory", r->path);
 	return ol_fail(r->err, OL_ERR_INPUT,
 		       "%s: the header is not as safetensors headers are: %s at byte %zu", r->path,
-		       r->scan.failure ? r->scan.failure : "something is wrong",
-		       8 + ol_header_offset(&r->scan));
+		       r->scan.failure ? r->scan.failure : "something is wrong", 8 + r->scan.at);
 }
 
 static bool is_text(const struct ol_buf *buf, const char *text)
@@ -78,7 +77,7 @@ static bool skip_metadata(struct reader *r)
 static bool read_dtype(struct reader *r, struct entry *e)
 {
 	if (e->has_dtype || !ol_header_string(&r->scan, &r->text))
-		return ol_header_fail(&r->scan, "dtype stands there twice");
+		return ol_json_scan_fail(&r->scan, "dtype stands there twice");
 	for (size_t i = 0; i < OL_ARRAY_LEN(dtypes); i++)
 		if (is_text(&r->text, dtypes[i].name)) {
 			e->has_dtype = true;
@@ -87,20 +86,20 @@ static bool read_dtype(struct reader *r, struct entry *e)
 			memcpy(e->tensor.type_name, dtypes[i].name, strlen(dtypes[i].name) + 1);
 			return true;
 		}
-	return ol_header_fail(&r->scan, "an unknown dtype");
+	return ol_json_scan_fail(&r->scan, "an unknown dtype");
 }
 
 static bool read_shape(struct reader *r, struct entry *e)
 {
 	struct ol_source_tensor *t = &e->tensor;
 	if (e->has_shape || !ol_header_expect(&r->scan, '['))
-		return ol_header_fail(&r->scan, "shape stands there twice");
+		return ol_json_scan_fail(&r->scan, "shape stands there twice");
 	e->has_shape = true;
 	if (ol_header_accept(&r->scan, ']'))
 		return true;
 	do {
 		if (t->dims == OL_SOURCE_DIMS_MAX)
-			return ol_header_fail(&r->scan, "a shape has more than 8 dimensions");
+			return ol_json_scan_fail(&r->scan, "a shape has more than 8 dimensions");
 		if (!ol_header_u64(&r->scan, &t->shape[t->dims++]))
 			return false;
 	} while (ol_header_accept(&r->scan, ','));
@@ -110,7 +109,7 @@ static bool read_shape(struct reader *r, struct entry *e)
 static bool read_offsets(struct reader *r, struct entry *e)
 {
 	if (e->has_offsets)
-		return ol_header_fail(&r->scan, "data_offsets stands there twice");
+		return ol_json_scan_fail(&r->scan, "data_offsets stands there twice");
 	e->has_offsets = true;
 	return ol_header_expect(&r->scan, '[') && ol_header_u64(&r->scan, &e->begin) &&
 	       ol_header_expect(&r->scan, ',') && ol_header_u64(&r->scan, &e->end) &&
@@ -131,7 +130,7 @@ static bool read_entry(struct reader *r, struct entry *e)
 		else if (ok && is_text(&r->text, "data_offsets"))
 			ok = read_offsets(r, e);
 		else if (ok)
-			ok = ol_header_fail(&r->scan, "an unknown key in a tensor's entry");
+			ok = ol_json_scan_fail(&r->scan, "an unknown key in a tensor's entry");
 		if (!ok)
 			return false;
 	} while (ol_header_accept(&r->scan, ','));
@@ -243,13 +242,13 @@ enum ol_status ol_safetensors_read(struct ol_source_list *list, const uint8_t *b
 			       path, (unsigned long long)header, size);
 	const size_t first = list->count;
 	struct reader r = {
+		.scan = {.text = (const char *)bytes + 8, .size = (size_t)header},
 		.list = list,
 		.data = bytes + 8 + header,
 		.data_bytes = size - 8 - header,
 		.path = path,
 		.err = err,
 	};
-	ol_header_scan_init(&r.scan, (const char *)bytes + 8, (size_t)header);
 	ol_buf_init(&r.name, OL_SAFETENSORS_HEADER_MAX);
 	ol_buf_init(&r.text, OL_SAFETENSORS_HEADER_MAX);
 	enum ol_status s = read_header(&r);

@@ -46,7 +46,7 @@ static const struct {
 	{"negative size", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4,
 	 "a whole number, 0 or more, is missing"},
 	{"fraction", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4,
-	 "a \"]\" or \",\" is missing"},
+	 "a whole number, 0 or more, is missing"},
 	{"leading zero", "{\"a\":{\"dtype\":\"F32\",\"shape\":[01],\"data_offsets\":[0,4]}}", 4,
 	 "a whole number, 0 or more, is missing"},
 	{"overflowing number",

@@ -24,15 +24,16 @@ struct reader {
 static enum ol_status malformed(const struct reader *r, const struct ol_json_scan *scan,
 				const char *where)
 {
-	return ol_fail(r->err, OL_ERR_INPUT, "%s: %s: malformed JSON at byte %zu", r->path, where,
-		       OL_MIN(scan->at, scan->size));
+	return ol_fail(r->err, OL_ERR_INPUT, "%s: %s: malformed JSON at byte %zu%s%s", r->path,
+		       where, OL_MIN(scan->at, scan->size), scan->failure ? ": " : "",
+		       scan->failure ? scan->failure : "");
 }
 
 /* Finds the values of an object that begins at `begin`; other keys are passed over. */
 static enum ol_status find_values(const struct reader *r, const char *where, size_t begin,
 				  struct value *values, size_t count, size_t *end_out)
 {
-	struct ol_json_scan scan = {r->bytes, begin, r->size};
+	struct ol_json_scan scan = {r->bytes, begin, r->size, NULL};
 	size_t key_begin, value_begin;
 	if (!ol_json_scan_take(&scan, '{'))
 		return malformed(r, &scan, where);
@@ -85,7 +86,7 @@ static enum ol_status parse_tree(const struct reader *r, const struct value *val
 static enum ol_status read_vocab(const struct reader *r, const struct value *value)
 {
 	struct ol_bpe *bpe = &r->t->bpe;
-	struct ol_json_scan scan = {r->bytes, value->begin, value->end};
+	struct ol_json_scan scan = {r->bytes, value->begin, value->end, NULL};
 	if (value->begin == value->end || !ol_json_scan_take(&scan, '{'))
 		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.vocab is missing or not an object",
 			       r->path);
@@ -162,7 +163,7 @@ static bool scan_merge(struct ol_json_scan *scan, char *text, size_t *left, size
 
 static enum ol_status read_merges(const struct reader *r, const struct value *value)
 {
-	struct ol_json_scan scan = {r->bytes, value->begin, value->end};
+	struct ol_json_scan scan = {r->bytes, value->begin, value->end, NULL};
 	enum ol_status s = OL_OK;
 	if (value->begin == value->end || !ol_json_scan_take(&scan, '['))
 		return ol_fail(r->err, OL_ERR_INPUT, "%s: model.merges is missing or not a list",
@@ -225,8 +226,10 @@ static enum ol_status read_unknown(const struct reader *r, const struct value *v
 			bpe->unk_id =
 				ol_bpe_find(bpe, json_string_value(tree), json_string_length(tree));
 		if (bpe->unk_id < 0)
-			s = ol_fail(r->err, OL_ERR_INPUT, "%s: model.unk_token is not an entry of "
-				    "model.vocab", r->path);
+			s = ol_fail(r->err, OL_ERR_INPUT,
+				    "%s: model.unk_token is not an entry of "
+				    "model.vocab",
+				    r->path);
 	}
 	json_decref(tree);
 	return s;
@@ -328,15 +331,7 @@ static enum ol_status finish_model(const struct reader *r, const struct value *v
 	return s;
 }
 
-enum part {
-	ADDED_TOKENS,
-	NORMALIZER,
-	PRE_TOKENIZER,
-	POST_PROCESSOR,
-	DECODER,
-	MODEL,
-	PARTS
-};
+enum part { ADDED_TOKENS, NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, DECODER, MODEL, PARTS };
 
 typedef enum ol_status read_part(struct ol_tokenizer *t, const json_t *tree, const char *path,
 				 struct ol_error *err);
@@ -375,7 +370,7 @@ enum ol_status ol_tokenizer_read_json(struct ol_tokenizer *t, const char *bytes,
 	size_t end = 0;
 	ol_bpe_init(&t->bpe);
 	enum ol_status s = find_values(&r, "the file", 0, parts, PARTS, &end);
-	struct ol_json_scan rest = {bytes, end, size};
+	struct ol_json_scan rest = {bytes, end, size, NULL};
 	if (s == OL_OK && (ol_json_scan_peek(&rest) || rest.at != size))
 		s = malformed(&r, &rest, "after the closing brace");
 	if (s == OL_OK)
