@@ -88,6 +88,9 @@ struct ol_kernels {
 	void (*lora_up)(float *y, size_t y_stride, const float *h, size_t h_stride,
 			const struct ol_matrix *b, float scale, int M, int panel0, int panel1);
 
+	/* ol_quantize_row (matrix.h). */
+	bool (*quantize_row)(void *row, enum ol_weight_type type, const float *x, int cols);
+
 	/* Elementary functions over arrays, for tests and for sampling. */
 	void (*exp)(float *y, const float *x, int n);
 	void (*tanh)(float *y, const float *x, int n);

@@ -38,6 +38,7 @@
 	void ol_lora_up_##isa(float *y, size_t y_stride, const float *h, size_t h_stride,          \
 			      const struct ol_matrix *b, float scale, int M, int panel0,           \
 			      int panel1);                                                         \
+	bool ol_quantize_row_##isa(void *row, enum ol_weight_type type, const float *x, int cols); \
 	void ol_exp_array_##isa(float *y, const float *x, int n);                                  \
 	void ol_tanh_array_##isa(float *y, const float *x, int n)
 

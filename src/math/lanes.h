@@ -109,6 +109,12 @@ OL_INLINE v16 v16_or(v16 a, v16 b)
 	return _mm512_or_ps(a, b);
 }
 
+/* Rounded to f16 (ties to even, subnormals kept) and widened again. */
+OL_INLINE v16 v16_round_f16(v16 x)
+{
+	return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
 /* The bits of x plus those of n shifted 23 to the left: x * 2^n for an n added to 1.5 * 2^23. */
 OL_INLINE v16 v16_scale_by(v16 x, v16 n)
 {
@@ -256,6 +262,17 @@ OL_INLINE v16 v16_and_bits(v16 x, uint32_t bits)
 OL_INLINE v16 v16_or(v16 x, v16 y)
 {
 	return (v16){_mm256_or_ps(x.a, y.a), _mm256_or_ps(x.b, y.b)};
+}
+
+OL_INLINE __m256 round_f16(__m256 x)
+{
+	return _mm256_cvtph_ps(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+/* Rounded to f16 (ties to even, subnormals kept) and widened again. */
+OL_INLINE v16 v16_round_f16(v16 x)
+{
+	return (v16){round_f16(x.a), round_f16(x.b)};
 }
 
 OL_INLINE __m256 scale_by(__m256 x, __m256 n)
@@ -424,6 +441,12 @@ OL_INLINE v16 v16_or(v16 x, v16 y)
 {
 	QUARTERS(v16, vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(x.q[i]),
 						      vreinterpretq_u32_f32(y.q[i]))));
+}
+
+/* Rounded to f16 (ties to even, subnormals kept) and widened again. */
+OL_INLINE v16 v16_round_f16(v16 x)
+{
+	QUARTERS(v16, vcvt_f32_f16(vcvt_f16_f32(x.q[i])));
 }
 
 /* The bits of x plus those of n shifted 23 to the left: x * 2^n for an n added to 1.5 * 2^23. */
