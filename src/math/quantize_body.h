@@ -169,7 +169,7 @@ static bool q4_quantize(uint8_t *out, const float *x, int cols)
 
 /* --- q8 and nf4 ----------------------------------------------------------------------------- */
 
-/* x / d of a block, or 0 if d is zero; d = f16(largest / 127) goes to the block. False: infinite. */
+/* x / d of a block, or 0 if d is zero; d = f16(largest / 127) goes there. False: infinite. */
 OL_INLINE bool divide_block(v16 v[2], uint8_t *block, const float *x, int count)
 {
 	const int first = OL_MIN(count, 16);
