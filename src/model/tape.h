@@ -112,5 +112,7 @@ struct ol_tape_backward {
 OL_MUST_CHECK enum ol_status ol_tape_backward(struct ol_tape *tape,
 					      const struct ol_tape_backward *request,
 					      struct ol_error *err);
+/* After such an error: which sequence of the batch it was; otherwise -1. */
+int ol_tape_broken_sequence(const struct ol_tape *tape);
 
 #endif
