@@ -1,0 +1,181 @@
+/* The backward kernels on one core: matmul_dx by weight type and matmul_dw beside OpenBLAS's sgemm
+ * of the same shape where the machine has it (loaded at run time, never linked), LoRA's matrices,
+ * attention and what works element by element. Times are processor time of the thread and the best
+ * of many rounds in which the programs take turns, since the machine may be shared.
+ *
+ *     bench_gradients [seconds per figure [avx512|avx2|neon|scalar]] */
+#include "base/arena.h"
+#include "base/clock.h"
+#include "math/gradients.h"
+#include "math/peak.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_MAX = 512, SIDE_MAX = 4096, RANK_MAX = 64, VOCABULARY = 32000 };
+
+static double seconds_per_figure = 0.5;
+
+/* cblas_sgemm with its enums as ints: row-major 101, no transposition 111, transposed 112. */
+typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
+		      const float *a, int lda, const float *b, int ldb, float beta, float *c,
+		      int ldc);
+
+static sgemm_fn *open_blas(void)
+{
+	void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+	sgemm_fn *sgemm = NULL;
+	void (*set_threads)(int) = NULL;
+	char *(*core_name)(void) = NULL;
+	if (!library) {
+		printf("OpenBLAS is not installed: no comparison\n");
+		return NULL;
+	}
+	*(void **)&sgemm = dlsym(library, "cblas_sgemm");
+	*(void **)&set_threads = dlsym(library, "openblas_set_num_threads");
+	*(void **)&core_name = dlsym(library, "openblas_get_corename");
+	if (!sgemm || !set_threads)
+		return NULL;
+	set_threads(1);
+	/* An OpenBLAS older than the processor falls back to slow kernels; then set
+	 * OPENBLAS_CORETYPE=SkylakeX. */
+	printf("OpenBLAS, one thread, runs its kernels for: %s\n",
+	       core_name ? core_name() : "(unknown)");
+	return sgemm;
+}
+
+static void *need(size_t bytes)
+{
+	void *block = ol_block_alloc(bytes);
+	if (!block) {
+		fprintf(stderr, "bench_gradients: no memory for %zu MB\n", bytes >> 20);
+		exit(1);
+	}
+	return block;
+}
+
+static void noise(float *x, size_t n)
+{
+	uint32_t state = 1;
+	for (size_t i = 0; i < n; i++) {
+		state = state * 1664525 + 1013904223;
+		x[i] = (float)(int32_t)state * 0x1p-31f;
+	}
+}
+
+struct bench {
+	const struct ol_kernels *kernels;
+	const struct ol_gradients *gradients;
+	sgemm_fn *sgemm;
+	float *x, *dy, *dx, *dw, *scratch;
+	float *weights; /* row-major, for OpenBLAS */
+	void *panels[OL_WEIGHT_TYPES];
+};
+
+static void pack(void *panels, enum ol_weight_type type, const float *weights, int O, int K)
+{
+	static float canonical[SIDE_MAX];
+	ol_panels_clear(panels, type, O, K);
+	for (int o = 0; o < O; o++) {
+		if (!ol_quantize_row(canonical, type, weights + (size_t)o * (size_t)K, K))
+			exit(1);
+		ol_pack_rows(panels, type, O, K, canonical, o, 1);
+	}
+}
+
+/* Seconds of one call, the shortest so far. */
+#define TAKE(best, call)                                                                           \
+	do {                                                                                       \
+		const double start_ = ol_clock_thread_seconds();                                   \
+		call;                                                                              \
+		best = OL_MIN(best, ol_clock_thread_seconds() - start_);                           \
+	} while (0)
+
+/* Programs take turns for `figures` figures' time. */
+#define FOR_A_WHILE(figures)                                                                       \
+	for (double end_ = ol_clock_thread_seconds() + (figures)*seconds_per_figure;               \
+	     ol_clock_thread_seconds() < end_;)
+
+static void bench_matrices(const struct bench *b, int M, int K, int O)
+{
+	static const enum ol_weight_type types[] = {OL_WEIGHT_F32, OL_WEIGHT_BF16, OL_WEIGHT_Q8,
+						    OL_WEIGHT_NF4};
+	const struct ol_gradients *g = b->gradients;
+	double dx[OL_ARRAY_LEN(types)], dw = 1e9, blas_dx = 1e9, blas_dw = 1e9;
+	const double gflop = 2e-9 * M * K * O;
+
+	noise(b->weights, (size_t)K * (size_t)O);
+	for (size_t t = 0; t < OL_ARRAY_LEN(types); t++) {
+		pack(b->panels[types[t]], types[t], b->weights, O, K);
+		dx[t] = 1e9;
+	}
+	memset(b->dw, 0, (size_t)K * (size_t)O * sizeof(float));
+	FOR_A_WHILE(6)
+	{
+		for (size_t t = 0; t < OL_ARRAY_LEN(types); t++) {
+			const struct ol_matrix w = {types[t], O, K, b->panels[types[t]]};
+			TAKE(dx[t], g->matmul_dx(b->dx, (size_t)K, b->dy, (size_t)O, &w, M, 0, K,
+						 false, b->scratch));
+		}
+		TAKE(dw, g->matmul_dw(b->dw, b->dy, (size_t)O, b->x, (size_t)K, M, 0, O, K));
+		if (!b->sgemm)
+			continue;
+		TAKE(blas_dx, b->sgemm(101, 111, 111, M, K, O, 1.0f, b->dy, O, b->weights, K, 0.0f,
+				       b->dx, K));
+		TAKE(blas_dw,
+		     b->sgemm(101, 112, 111, O, K, M, 1.0f, b->dy, O, b->x, K, 1.0f, b->dw, K));
+	}
+	printf("  %4d %5d %5d |", M, K, O);
+	for (size_t t = 0; t < OL_ARRAY_LEN(types); t++)
+		printf(" %6.1f", gflop / dx[t]);
+	printf(" | %6.1f |", gflop / dw);
+	if (b->sgemm)
+		printf(" %6.1f %6.1f | dx %.3f .. %.3f  dw %.3f", gflop / blas_dx, gflop / blas_dw,
+		       blas_dx / dx[0], blas_dx / dx[3], blas_dw / dw);
+	printf("\n");
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	static const int shapes[][3] = {
+		/* rows, inputs, outputs: m110 (768, 2048 wide), m430 (1024, 4096), then others */
+		{256, 768, 768},   {256, 768, 2048},  {256, 2048, 768},  {256, 1024, 1024},
+		{256, 1024, 4096}, {256, 4096, 1024}, {256, 2048, 2048}, {512, 1024, 1024},
+		{128, 1024, 1024}, {64, 1024, 1024},  {32, 1024, 4096},  {8, 1024, 1024},
+	};
+	struct bench b = {.kernels = ol_kernels_best()};
+	enum ol_isa isa;
+
+	if (argc > 1)
+		seconds_per_figure = strtod(argv[1], NULL);
+	if (argc > 2 && (!ol_isa_parse(&isa, argv[2]) || !(b.kernels = ol_kernels_for(isa)))) {
+		fprintf(stderr, "bench_gradients: %s does not run here\n", argv[2]);
+		return 1;
+	}
+	b.gradients = ol_gradients_for(b.kernels->isa);
+	const size_t elements = (size_t)SIDE_MAX * SIDE_MAX, rows = (size_t)ROWS_MAX * SIDE_MAX;
+	const struct ol_matrix largest = {OL_WEIGHT_F32, SIDE_MAX, SIDE_MAX, NULL};
+	b.sgemm = open_blas();
+	b.x = need(rows * sizeof(float));
+	b.dy = need(rows * sizeof(float));
+	b.dx = need(rows * sizeof(float));
+	b.dw = need(elements * sizeof(float));
+	b.weights = need(elements * sizeof(float));
+	b.scratch = need(b.gradients->matmul_dx_scratch(&largest, ROWS_MAX) * sizeof(float));
+	for (int t = 0; t < OL_WEIGHT_TYPES; t++)
+		b.panels[t] = need(ol_panels_bytes((enum ol_weight_type)t, SIDE_MAX, SIDE_MAX));
+	noise(b.x, rows);
+	noise(b.dy, rows);
+
+	printf("a register-only loop of f32 fmas: %.1f GFLOP/s\n",
+	       1e-9 * ol_peak_ops(OL_PEAK_F32, seconds_per_figure));
+	printf("%s, GFLOP/s: rows, inputs, outputs | matmul_dx f32 bf16 q8 nf4 | matmul_dw | "
+	       "OpenBLAS dx dw | ours / its: dx f32 .. nf4, dw\n",
+	       b.kernels->name);
+	for (size_t i = 0; i < OL_ARRAY_LEN(shapes); i++)
+		bench_matrices(&b, shapes[i][0], shapes[i][1], shapes[i][2]);
+	return 0;
+}
