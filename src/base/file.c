@@ -67,6 +67,16 @@ void ol_map_close(struct ol_map *map)
 	*map = (struct ol_map){0};
 }
 
+void ol_map_forget(const uint8_t *bytes, size_t size)
+{
+#ifdef MADV_DONTNEED
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), address = (uintptr_t)bytes;
+	const uintptr_t begin = address / page * page, end = (address + size) / page * page;
+	if (begin < end)
+		madvise((void *)begin, end - begin, MADV_DONTNEED); /* a hint */
+#endif
+}
+
 enum ol_status ol_writer_open(struct ol_writer **writer_out, const char *path, struct ol_error *err)
 {
 	struct ol_writer *writer = malloc(sizeof *writer);

@@ -15,6 +15,9 @@ struct ol_map {
 OL_MUST_CHECK enum ol_status ol_map_open(struct ol_map *map, const char *path,
 					 struct ol_error *err);
 void ol_map_close(struct ol_map *map);
+/* Bytes of a map that were read and will hardly be read again: the process gives up their memory.
+ * Reading them again reads the file. */
+void ol_map_forget(const uint8_t *bytes, size_t size);
 
 /* A file that appears under its name only when ol_writer_commit has made it durable (temporary
  * name in the same folder, fsync, rename, fsync of the folder). Abort, or a crash, leaves nothing

@@ -85,6 +85,26 @@ static void test_map_of_a_file_and_of_an_empty_one(void **state)
 	assert_holds("empty", "", 0);
 }
 
+static void test_what_was_forgotten_is_read_again(void **state)
+{
+	enum { SIZE = 300000 };
+	static char text[SIZE + 1];
+	static const size_t parts[][2] = {{0, SIZE}, {1, 1}, {4095, 8194}, {200001, SIZE - 200001}};
+	struct ol_map map;
+	struct ol_error err;
+	(void)state;
+	for (size_t i = 0; i < SIZE; i++)
+		text[i] = (char)('a' + i * 7 % 23);
+	put("long", text);
+	assert_int_equal(ol_map_open(&map, "long", &err), OL_OK);
+	for (size_t i = 0; i < OL_ARRAY_LEN(parts); i++) {
+		assert_memory_equal(map.data, text, SIZE);
+		ol_map_forget(map.data + parts[i][0], parts[i][1]);
+	}
+	assert_memory_equal(map.data, text, SIZE);
+	ol_map_close(&map);
+}
+
 static void test_what_is_no_file_is_refused_by_name(void **state)
 {
 	static const struct {
@@ -307,6 +327,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_FOLDER(test_map_of_a_file_and_of_an_empty_one),
+		IN_FOLDER(test_what_was_forgotten_is_read_again),
 		IN_FOLDER(test_what_is_no_file_is_refused_by_name),
 		IN_FOLDER(test_writes_what_was_appended_and_patched),
 		IN_FOLDER(test_commit_replaces_and_empty_is_a_file),

@@ -223,6 +223,19 @@ static bool copy_row(void *canonical, const struct ol_import_slot *slot,
 	return true;
 }
 
+/* Rows come in order, but those of a head may lie anywhere in it. */
+static void forget_rows(const struct ol_import_slot *slot, const struct ol_tensor *tensor, int row0,
+			int count)
+{
+	const struct ol_source_tensor *source = slot->source;
+	const uint64_t row_bytes = source->bytes / (uint64_t)tensor->rows;
+	if (slot->head_dim == 0)
+		ol_map_forget(source->data + row_bytes * (uint64_t)row0,
+			      (size_t)row_bytes * (size_t)count);
+	else if (row0 + count == tensor->rows)
+		ol_map_forget(source->data, (size_t)source->bytes);
+}
+
 static enum ol_status import_rows(void *context, const struct ol_tensor *tensor, void *canonical,
 				  int row0, int count, struct ol_error *err)
 {
@@ -244,6 +257,7 @@ static enum ol_status import_rows(void *context, const struct ol_tensor *tensor,
 		}
 		out += ol_canonical_row_bytes(tensor->type, tensor->cols);
 	}
+	forget_rows(slot, tensor, row0, count);
 	return OL_OK;
 }
 
