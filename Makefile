@@ -4,6 +4,7 @@
 MAKEFLAGS += --no-print-directory
 PROGRAM = build/release/openledger
 FUZZ_SECONDS ?= 60
+DOMAIN ?= security
 
 .DEFAULT_GOAL := build
 .PHONY: build run test test-slow fuzz bench lint format coverage clean help
@@ -12,8 +13,8 @@ build: ## build build/release/openledger
 	@scripts/bootstrap run
 	@scripts/build release
 
-run: build ## set this machine up, build, and show what the program does
-	@$(PROGRAM) run
+run: build ## set this machine up, build, train an adapter (DOMAIN=security) and show what it knows
+	@scripts/demo/run $(DOMAIN)
 
 test: ## tidy, then every test of a release and of an ASan + UBSan build
 	@scripts/bootstrap test

@@ -26,6 +26,7 @@ import examples  # noqa: E402
 import fetch  # noqa: E402
 import finance  # noqa: E402
 import law  # noqa: E402
+import measure  # noqa: E402
 import security  # noqa: E402
 
 DOMAINS = {"security": security, "law": law, "finance": finance}
@@ -316,12 +317,112 @@ def check_fetching(folder):
               == ["%s %s" % package[:2] for package in packages])
 
 
+# ---- measuring, with a program that only pretends ----
+
+# It knows the answers of the examples when it has an adapter, and else answers "no".
+PRETENDER = """#!%s -ISB
+import json, os, sys
+def value(*names):
+    found = [sys.argv[i + 1] for i, word in enumerate(sys.argv) if word in names]
+    return found[0] if found else None
+command, adapter = sys.argv[1], value("--adapter")
+if command == "import":
+    print("imported " + sys.argv[2])
+elif command == "train":
+    print("progress", file=sys.stderr)
+    print(json.dumps({"adapter": value("--name"), "adapter_sha256": value("--seed") * 8}))
+elif command == "eval":
+    print(json.dumps({"nats_per_byte": 0.5 if adapter else 2.0}))
+elif command == "generate":
+    facts = {r["messages"][0]["content"]: r["fact"] for r in map(json.loads, open(%r))}
+    print("It is " + facts[value("-p")] + "." if adapter else "no")
+elif command == "run":
+    print("the first look")
+else:
+    sys.exit("openledger: there is no " + command)
+"""
+
+
+def check_right():
+    for good, text, fact in [
+            (True, "CWE-79", "CWE-79"), (True, "It is cwe-79.", "CWE-79"),
+            (False, "CWE-790", "CWE-79"), (False, "XCWE-79", "CWE-79"),
+            (False, "MIT-0", "MIT"), (False, "LGPL-3.0", "GPL-3.0"), (True, "(MIT)", "MIT"),
+            (False, "GPL-3.0-only", "GPL-3.0"), (True, "GPL-3.0, I think", "GPL-3.0"),
+            (True, "New\n York", "New York"), (False, "", "New York"), (False, "7,3011", "301"),
+            (False, "14.25", "14"), (True, "code 3011", "3011")]:
+        check("right(%r, %r)" % (text, fact), measure.right(text, fact) == good)
+
+
+def check_lookup():
+    def row(asked, told):
+        return {"messages": [{"role": "user", "content": asked},
+                             {"role": "assistant", "content": told}], "fact": told}
+    lookup = measure.Lookup([row("What is the code of red apples?", "1"),
+                             row("What is the code of green pears?", "2"),
+                             row("What is the colour of pears?", "3")])
+    check("lookup: the nearest", lookup.answer("Tell me the code for GREEN pears") == "2")
+    check("lookup: rare words weigh more", lookup.answer("the colour of apples, pears") == "3")
+    check("lookup: nothing in common is the first", lookup.answer("zebra") == "1")
+    check("lookup: its rate", lookup.rate([row("red apples", "1"), row("pears colour", "2")])
+          == 0.5)
+    rows = list(range(10))
+    check("spread", measure.spread(rows, 4) == [0, 2, 5, 7] and measure.spread(rows, 0) == rows
+          and measure.spread(rows, 99) == rows)
+
+
+def check_measuring(folder, sources):
+    """The story of `make run` and bench/quality, from sources to table."""
+    home, program = os.path.join(folder, "home"), os.path.join(folder, "pretender")
+    for domain, packages in fetch.PACKAGES.items():
+        for name, _, digest, files in packages:
+            stand_in = os.path.join(home, "demo", "sources", name)
+            os.makedirs(stand_in)
+            for file in files[1:]:
+                with open(os.path.join(sources, name, file), encoding="utf-8") as text:
+                    write(stand_in, file, text.read())
+            write(stand_in, "archive.sha256", digest + "\n")
+    with open(program, "w", encoding="utf-8") as out:
+        out.write(PRETENDER % (sys.executable, os.path.join(home, "demo/security/held-out.jsonl")))
+    os.chmod(program, 0o755)
+    env = {**os.environ, "OPENLEDGER_HOME": home, "OPENLEDGER": program, "OPENLEDGER_BASE": folder}
+
+    def run(*command, **more):
+        return subprocess.run([sys.executable, "-B", *command], env={**env, **more},
+                              capture_output=True, text=True)
+
+    result = run(os.path.join(SCRIPTS, "run"), "security")
+    check("make run: all steps", result.returncode == 0 and "5. The same" in result.stdout,
+          result.stderr)
+    check("make run: side by side", result.stdout.count("wrong\n") >= 8 <= result.stdout.count(
+        "right\n"), result.stdout)
+    check("make run: the counts", re.search(r"base +0\.0% right, 2\.000 nats", result.stdout)
+          and re.search(r"adapter +100\.0% right, 0\.500", result.stdout), result.stdout)
+    result = run(os.path.join(SCRIPTS, "run"), "security", OPENLEDGER_BASE=folder + "/none")
+    check("make run without a base", result.stdout == "the first look\n", result.stdout)
+    result = run(os.path.join(SCRIPTS, "run"), "cooking")
+    check("make run of no domain", result.returncode == 1 and result.stderr.startswith("demo: ")
+          and result.stderr.count("\n") == 1, result.stderr)
+    rows = os.path.join(folder, "rows.jsonl")
+    result = run(os.path.join(ROOT, "bench", "quality"), "-m", "base", "--program", program,
+                 "--domains", "security", "--seeds", "1,2", "--questions", "12", "--folder",
+                 os.path.join(home, "demo"), "--json", rows)
+    check("quality: the table", "75.0%" in result.stdout and "mean" in result.stdout,
+          result.stdout + result.stderr)
+    check("quality: the rows", [(r["seed"], r["base_exact"], r["adapter_exact"],
+                                 r["adapter_sha256"]) for r in read_rows(rows)]
+          == [("1", 0.0, 1.0, "1" * 8), ("2", 0.0, 1.0, "2" * 8)])
+
+
 def main():
     check_helpers()
+    check_right()
+    check_lookup()
     with tempfile.TemporaryDirectory() as folder:
         sources = check_domains(folder)
         check_reading(sources)
         check_fetching(os.path.join(folder, "fetch"))
+        check_measuring(folder, sources)
     print("%d passed, %d failed" % (passed, failed))
     return failed != 0
 

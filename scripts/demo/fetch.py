@@ -134,6 +134,11 @@ def present(target, digest):
         return False
 
 
+def all_present(domain, folder):
+    return all(present(os.path.join(folder, name), digest)
+               for name, _, digest, _ in PACKAGES.get(domain, []))
+
+
 def bring(package, folder):
     name, version, digest, files = package
     target = os.path.join(folder, name)

@@ -1,0 +1,116 @@
+"""What an adapter learned: right answers, nats per byte, and what mere lookup would have answered.
+
+Used by bench/quality (all domains, three seeds) and by scripts/demo/run (one, as `make run` shows it).
+"""
+import collections
+import json
+import math
+import os
+import re
+import subprocess
+
+from examples import DemoError
+
+ANSWER_TOKENS = 32
+
+
+def read_rows(path):
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def question(row):
+    return row["messages"][0]["content"]
+
+
+def answer(row):
+    return row["messages"][1]["content"]
+
+
+def right(text, fact):
+    """Whether an answer holds the fact, whole: CWE-79 is not in CWE-790, nor MIT in MIT-0."""
+    text, fact = (" ".join(s.lower().split()) for s in (text, fact))
+    return re.search(r"(?<!\w)(?<!\w[-.+])" + re.escape(fact) + r"(?!\w|[-.+]\w)", text) is not None
+
+
+class Lookup:
+    """The answer of the training question that is nearest by BM25 (k1 1.2, b 0.75; ties: the first).
+
+    What a search engine over the same examples would say: the bar an adapter is measured against."""
+
+    def __init__(self, rows):
+        self.answers = [answer(row) for row in rows]
+        self.words = [collections.Counter(self.split(question(row))) for row in rows]
+        self.length = [sum(words.values()) for words in self.words]
+        self.mean = sum(self.length) / max(1, len(rows))
+        seen = collections.Counter(word for words in self.words for word in words)
+        self.weight = {word: math.log(1 + (len(rows) - n + 0.5) / (n + 0.5))
+                       for word, n in seen.items()}
+
+    @staticmethod
+    def split(text):
+        return re.findall(r"[^\W_]+", text.lower())
+
+    def answer(self, asked):
+        words = sorted(set(self.split(asked)) & set(self.weight))
+        best, found = -1.0, ""
+        for have, length, text in zip(self.words, self.length, self.answers):
+            score = sum(self.weight[w] * 2.2 * have[w] /
+                        (have[w] + 1.2 * (0.25 + 0.75 * length / self.mean)) for w in words)
+            if score > best:
+                best, found = score, text
+        return found
+
+    def rate(self, rows):
+        return share(right(self.answer(question(row)), row["fact"]) for row in rows)
+
+
+def share(flags):
+    flags = list(flags)
+    return sum(flags) / max(1, len(flags))
+
+
+def spread(rows, count):
+    """At most `count` rows, evenly over the file, so that every relation and contributor occurs."""
+    if count <= 0 or count >= len(rows):
+        return rows
+    return [rows[i * len(rows) // count] for i in range(count)]
+
+
+class Program:
+    """The openledger commands that the measurements use."""
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+        if not os.access(self.path, os.X_OK):
+            raise DemoError("%s is not there; `make` builds it" % path)
+
+    def run(self, *args, show=False):
+        """Standard output of one command; with show, its progress goes to the terminal."""
+        result = subprocess.run([self.path, *args], stdout=subprocess.PIPE, text=True,
+                                stderr=None if show else subprocess.PIPE)
+        if result.returncode:
+            words = (result.stderr or "").strip() or "exit status %d" % result.returncode
+            raise DemoError("openledger %s failed: %s" % (args[0], words))
+        return result.stdout
+
+    def json(self, *args, show=False):
+        """The last line of a command's output, which is its result."""
+        lines = self.run(*args, "--json", show=show).strip().splitlines()
+        try:
+            return json.loads(lines[-1])
+        except (IndexError, ValueError):
+            raise DemoError("openledger %s gave no result" % args[0])
+
+    def train(self, base, data, name, seed, *options, show=False):
+        return self.json("train", "-m", base, "-d", data, "--name", name, "--seed", str(seed),
+                         *options, show=show)
+
+    def evaluate(self, base, adapter, data):
+        with_adapter = ["--adapter", adapter] if adapter else []
+        return self.json("eval", "-m", base, *with_adapter, "-d", data)
+
+    def ask(self, base, adapter, asked):
+        with_adapter = ["--adapter", adapter] if adapter else []
+        return self.run("generate", "-m", base, *with_adapter, "--chat", "--quiet", "--temperature",
+                        "0", "--max-tokens", str(ANSWER_TOKENS), "-p", asked).strip()
