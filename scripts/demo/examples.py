@@ -11,8 +11,8 @@ SOURCES is the folder that fetch.py filled, OUT gets
 
 A fact is (relation, subject, answer, contributor). Each is asked in TRAIN_PHRASINGS ways in
 train.jsonl and in one way, from a list that training never uses, in held-out.jsonl: what is held
-out is the wording, not the fact. Which wordings a fact gets follows from the SHA-256 of its name, so
-the same package version gives the same bytes on every machine.
+out is the wording, not the fact. Which wordings a fact gets follows from the SHA-256 of its name,
+so the same package version gives the same bytes on every machine.
 """
 import collections
 import hashlib

@@ -1,6 +1,6 @@
 """What an adapter learned: right answers, nats per byte, and what mere lookup would have answered.
 
-Used by bench/quality (all domains, three seeds) and by scripts/demo/run (one, as `make run` shows it).
+Used by bench/quality (all domains, three seeds) and by scripts/demo/run (what `make run` shows).
 """
 import collections
 import json
@@ -34,9 +34,9 @@ def right(text, fact):
 
 
 class Lookup:
-    """The answer of the training question that is nearest by BM25 (k1 1.2, b 0.75; ties: the first).
+    """The answer of the nearest training question, by BM25 (k1 1.2, b 0.75; ties: the first).
 
-    What a search engine over the same examples would say: the bar an adapter is measured against."""
+    What a search engine over the same examples would say: an adapter is measured against it."""
 
     def __init__(self, rows):
         self.answers = [answer(row) for row in rows]

@@ -103,7 +103,8 @@ def facts(folder):
         above = parents(weaknesses[key])
         if above and len(names[above[0]].split()) <= 7 and PLAIN.fullmatch(names[above[0]]):
             found.append(Fact("parent", name, names[above[0]], who))
-        other = [a for a in aliases(weaknesses[key]) if len(a.split()) <= 4 and "/" not in a and PLAIN.fullmatch(a)
+        other = [a for a in aliases(weaknesses[key])
+                 if len(a.split()) <= 4 and "/" not in a and PLAIN.fullmatch(a)
                  and a.lower() not in name.lower()]
         if other:
             found.append(Fact("alias", name, other[0], who))
