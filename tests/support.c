@@ -97,7 +97,7 @@ const int ol_shape_count = (int)OL_ARRAY_LEN(ol_shapes);
 void ol_timeline_init(struct ol_timeline *t, const struct ol_model *model, int count, uint64_t seed)
 {
 	struct ol_dice dice = {seed};
-	t->count = count;
+	*t = (struct ol_timeline){.count = count};
 	t->vocab = ol_model_config(model)->vocab_size;
 	t->tokens = malloc((size_t)count * sizeof *t->tokens);
 	t->logits = calloc((size_t)count * (size_t)t->vocab, sizeof *t->logits);
@@ -120,6 +120,44 @@ int ol_first_difference(const struct ol_timeline *t, const float *logits)
 			   vocab * sizeof *logits) != 0)
 			return i;
 	return -1;
+}
+
+struct ol_adapter *ol_adapter_for_test(const struct ol_config *config, uint32_t targets, int rank,
+				       uint64_t seed)
+{
+	const struct ol_adapter_config settings = {
+		.rank = rank, .alpha = 2.0f * (float)rank, .base_name = "test"};
+	const int count = ol_linear_count(config);
+	struct ol_dice dice = {seed};
+	struct ol_lora_tensors *tensors = calloc((size_t)count, sizeof *tensors);
+	uint16_t **values = calloc(2 * (size_t)count, sizeof *values);
+	struct ol_adapter *adapter = NULL;
+	struct ol_error err;
+	assert_true(tensors && values);
+	for (int i = 0; i < count; i++) {
+		const enum ol_linear linear =
+			i == count - 1 ? OL_LINEAR_HEAD : (enum ol_linear)(i % OL_LAYER_LINEARS);
+		int sizes[2];
+		ol_linear_shape(config, linear, &sizes[1], &sizes[0]);
+		if (!(targets & 1u << linear))
+			continue;
+		for (int side = 0; side < 2; side++) {
+			const int n = rank * sizes[side];
+			uint16_t *v = values[2 * i + side] = malloc((size_t)n * sizeof *v);
+			assert_non_null(v);
+			for (int k = 0; k < n; k++)
+				v[k] = ol_f32_to_bf16((float)ol_dice_between(&dice, -999, 999) *
+						      2e-4f);
+		}
+		tensors[i] = (struct ol_lora_tensors){
+			.rank = rank, .scale = 2.0f, .a = values[2 * i], .b = values[2 * i + 1]};
+	}
+	ol_must(ol_adapter_make(&adapter, config, &settings, tensors, &err), &err);
+	for (int i = 0; i < 2 * count; i++)
+		free(values[i]);
+	free(values);
+	free(tensors);
+	return adapter;
 }
 
 struct ol_engine *ol_engine_for_test(const struct ol_model *model, const struct ol_kernels *kernels,
@@ -151,6 +189,13 @@ static void step(struct ol_engine *engine, struct ol_run *runs, int run_count)
 void ol_feed(struct ol_engine *engine, struct ol_session *session, const int32_t *tokens, int count,
 	     float *logits)
 {
+	ol_feed_adapted(engine, session, NULL, tokens, count, logits);
+}
+
+void ol_feed_adapted(struct ol_engine *engine, struct ol_session *session,
+		     const struct ol_adapter_view *adapter, const int32_t *tokens, int count,
+		     float *logits)
+{
 	const int vocab = ol_model_config(ol_engine_model(engine))->vocab_size;
 	for (int at = 0; at < count;) {
 		const int n = OL_MIN(count - at, ol_engine_step_rows(engine));
@@ -158,7 +203,8 @@ void ol_feed(struct ol_engine *engine, struct ol_session *session, const int32_t
 				     .tokens = tokens + at,
 				     .count = n,
 				     .want = logits ? OL_LOGITS_ALL : OL_LOGITS_NONE,
-				     .logits = logits ? logits + (size_t)at * (size_t)vocab : NULL};
+				     .logits = logits ? logits + (size_t)at * (size_t)vocab : NULL,
+				     .adapter = adapter};
 		step(engine, &run, 1);
 		at += n;
 	}
@@ -169,8 +215,8 @@ static void feed_part(struct ol_engine *engine, struct ol_session *session,
 		      const struct ol_timeline *t, int from, int to, float *logits)
 {
 	if (from < to)
-		ol_feed(engine, session, t->tokens + from, to - from,
-			logits ? logits + (size_t)from * (size_t)t->vocab : NULL);
+		ol_feed_adapted(engine, session, t->adapter, t->tokens + from, to - from,
+				logits ? logits + (size_t)from * (size_t)t->vocab : NULL);
 }
 
 /* How many tokens to take next; OL_MIN would roll the dice twice. */
@@ -222,16 +268,28 @@ static void way_last(struct ol_engine *engine, const struct ol_timeline *t, stru
 				     .tokens = t->tokens + from,
 				     .count = i + 1 - from,
 				     .want = OL_LOGITS_LAST,
-				     .logits = logits + (size_t)i * (size_t)t->vocab};
+				     .logits = logits + (size_t)i * (size_t)t->vocab,
+				     .adapter = t->adapter};
 		ol_session_truncate(session, from);
 		step(engine, &run, 1);
 	}
 	ol_session_close(session);
 }
 
+/* One of the timeline's adapters for strangers, its own, or none: the bits of strangers are
+ * nobody's business, so they may change it as they like. */
+static const struct ol_adapter_view *stranger_adapter(const struct ol_timeline *t,
+						      struct ol_dice *dice)
+{
+	const int which = ol_dice_between(dice, 0, OL_STRANGER_ADAPTERS + 1);
+	if (!t->strangers || which > OL_STRANGER_ADAPTERS)
+		return NULL;
+	return which == OL_STRANGER_ADAPTERS ? t->adapter : t->strangers[which];
+}
+
 /* A stranger's part of a step: a few random tokens, sometimes with logits, sometimes cut back. */
 static struct ol_run stranger_run(struct ol_session *session, int32_t *tokens, float *logits,
-				  int vocab, struct ol_dice *dice)
+				  const struct ol_timeline *t, struct ol_dice *dice)
 {
 	const enum ol_logits wants[] = {OL_LOGITS_NONE, OL_LOGITS_LAST, OL_LOGITS_ALL};
 	const int count = ol_dice_between(dice, 1, 3);
@@ -239,12 +297,13 @@ static struct ol_run stranger_run(struct ol_session *session, int32_t *tokens, f
 		ol_session_truncate(session,
 				    ol_dice_between(dice, 0, ol_session_length(session)) / 2);
 	for (int i = 0; i < count; i++)
-		tokens[i] = ol_dice_between(dice, 0, vocab - 1);
+		tokens[i] = ol_dice_between(dice, 0, t->vocab - 1);
 	return (struct ol_run){.session = session,
 			       .tokens = tokens,
 			       .count = count,
 			       .want = wants[ol_dice_between(dice, 0, 2)],
-			       .logits = logits};
+			       .logits = logits,
+			       .adapter = stranger_adapter(t, dice)};
 }
 
 void ol_way_strangers(struct ol_engine *engine, const struct ol_timeline *t, struct ol_dice *dice,
@@ -264,16 +323,17 @@ void ol_way_strangers(struct ol_engine *engine, const struct ol_timeline *t, str
 			/* Session 0 is the timeline; it takes another place in every step. */
 			const int who = i == ours ? 0 : i == 0 ? ours : i;
 			if (who == 0)
-				runs[i] = (struct ol_run){all[0],
-							  t->tokens + at,
-							  n,
-							  OL_LOGITS_ALL,
-							  logits + (size_t)at * (size_t)t->vocab,
-							  NULL};
+				runs[i] = (struct ol_run){.session = all[0],
+							  .tokens = t->tokens + at,
+							  .count = n,
+							  .want = OL_LOGITS_ALL,
+							  .logits = logits +
+								    (size_t)at * (size_t)t->vocab,
+							  .adapter = t->adapter};
 			else
 				runs[i] = stranger_run(all[who], tokens[i],
-						       waste + (size_t)i * 3 * (size_t)t->vocab,
-						       t->vocab, dice);
+						       waste + (size_t)i * 3 * (size_t)t->vocab, t,
+						       dice);
 		}
 		step(engine, runs, sessions);
 		at += n;
@@ -305,10 +365,17 @@ static void way_fork(struct ol_engine *engine, const struct ol_timeline *t, stru
 	for (int at = prefix; at < t->count; at++) {
 		const int32_t wrong = (t->tokens[at] + 1) % t->vocab;
 		struct ol_run runs[] = {
-			{other, &wrong, 1, OL_LOGITS_NONE, NULL, NULL},
-			{fork, t->tokens + at, 1, OL_LOGITS_LAST,
-			 logits + (size_t)at * (size_t)t->vocab, NULL},
-			{source, &wrong, 1, OL_LOGITS_NONE, NULL, NULL},
+			{.session = other, .tokens = &wrong, .count = 1},
+			{.session = fork,
+			 .tokens = t->tokens + at,
+			 .count = 1,
+			 .want = OL_LOGITS_LAST,
+			 .logits = logits + (size_t)at * (size_t)t->vocab,
+			 .adapter = t->adapter},
+			{.session = source,
+			 .tokens = &wrong,
+			 .count = 1,
+			 .adapter = stranger_adapter(t, dice)},
 		};
 		step(engine, runs, 3);
 	}

@@ -36,7 +36,11 @@ struct ol_timeline {
 	int count, vocab;
 	int32_t *tokens;
 	float *logits; /* (count, vocab) */
+	/* Both NULL after init. What the timeline runs under, and what strangers may run under. */
+	const struct ol_adapter_view *adapter;
+	const struct ol_adapter_view *const *strangers; /* OL_STRANGER_ADAPTERS of them */
 };
+enum { OL_STRANGER_ADAPTERS = 3 };
 void ol_timeline_init(struct ol_timeline *t, const struct ol_model *model, int count,
 		      uint64_t seed);
 void ol_timeline_release(struct ol_timeline *t);
@@ -58,6 +62,12 @@ void ol_way_strangers(struct ol_engine *engine, const struct ol_timeline *t, str
 /* Appends tokens to a session in as many steps as the engine needs, logits (count, vocab). */
 void ol_feed(struct ol_engine *engine, struct ol_session *session, const int32_t *tokens, int count,
 	     float *logits);
+void ol_feed_adapted(struct ol_engine *engine, struct ol_session *session,
+		     const struct ol_adapter_view *adapter, const int32_t *tokens, int count,
+		     float *logits);
+/* Random numbers of about the size of a trained adapter's. */
+struct ol_adapter *ol_adapter_for_test(const struct ol_config *config, uint32_t targets, int rank,
+				       uint64_t seed);
 struct ol_engine *ol_engine_for_test(const struct ol_model *model, const struct ol_kernels *kernels,
 				     int threads, enum ol_kv_type kv_type, int64_t kv_positions);
 

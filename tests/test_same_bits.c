@@ -134,6 +134,110 @@ static void nf4_weights_give_the_same_bits(void **state)
 	run_matrix(OL_WEIGHT_NF4);
 }
 
+/* --- adapters ---------------------------------------------------------------- */
+
+/* Ranks around a vector and a panel, and targets, of the timeline's adapter and of strangers'. */
+static const struct {
+	uint32_t targets;
+	int rank;
+} adapters[] = {
+	{OL_TARGETS_ALL, 16},
+	{OL_TARGETS_ALL | OL_TARGETS_HEAD, 5},
+	{1u << OL_LINEAR_Q | 1u << OL_LINEAR_V, 33},
+	{1u << OL_LINEAR_DOWN | OL_TARGETS_HEAD, 1},
+	{1u << OL_LINEAR_UP, 64},
+};
+
+struct crew {
+	struct ol_adapter *all[1 + OL_STRANGER_ADAPTERS];
+	const struct ol_adapter_view *strangers[OL_STRANGER_ADAPTERS];
+};
+
+static void crew_init(struct crew *crew, struct ol_timeline *t, const struct ol_config *config,
+		      int first)
+{
+	for (int i = 0; i <= OL_STRANGER_ADAPTERS; i++) {
+		const size_t which = (size_t)(first + i) % OL_ARRAY_LEN(adapters);
+		crew->all[i] = ol_adapter_for_test(config, adapters[which].targets,
+						   adapters[which].rank, (uint64_t)(100 + i));
+		if (i > 0)
+			crew->strangers[i - 1] = ol_adapter_views(crew->all[i]);
+	}
+	t->adapter = ol_adapter_views(crew->all[0]);
+	t->strangers = crew->strangers;
+}
+
+static void crew_release(struct crew *crew)
+{
+	for (int i = 0; i <= OL_STRANGER_ADAPTERS; i++)
+		ol_adapter_close(crew->all[i]);
+}
+
+static void adapters_give_the_same_bits(void **state)
+{
+	int visit = 0;
+	(void)state;
+	for (int a = 0; a < ol_shape_count; a++)
+		for (int type = 0; type < OL_WEIGHT_TYPES; type++) {
+			struct ol_timeline t;
+			struct crew crew;
+			if (!ol_slow() && (a + type) % OL_WEIGHT_TYPES >= 2)
+				continue;
+			struct ol_model *model =
+				random_model(&ol_shapes[a].config, (enum ol_weight_type)type);
+			ol_timeline_init(&t, model, TOKENS, (uint64_t)(a + 50));
+			crew_init(&crew, &t, &ol_shapes[a].config, visit++);
+			specify(&t, model, OL_KV_F32);
+			run_everywhere(&t, model, OL_KV_F32);
+			crew_release(&crew);
+			ol_timeline_release(&t);
+			ol_model_close(model);
+		}
+}
+
+/* A timeline without an adapter keeps its bits among strangers that have some. */
+static void strangers_adapters_change_nothing(void **state)
+{
+	const struct ol_config *config = &ol_shapes[1].config;
+	struct ol_model *model = random_model(config, OL_WEIGHT_Q8);
+	struct ol_timeline t;
+	struct crew crew;
+	(void)state;
+	ol_timeline_init(&t, model, TOKENS, 8);
+	specify(&t, model, OL_KV_F32);
+	crew_init(&crew, &t, config, 0);
+	t.adapter = NULL;
+	run_everywhere(&t, model, OL_KV_F32);
+	run_everywhere(&t, model, OL_KV_F32);
+	crew_release(&crew);
+	ol_timeline_release(&t);
+	ol_model_close(model);
+}
+
+/* Every linear alone, in every layer or head, changes the logits: none is left out. */
+static void every_linear_counts(void **state)
+{
+	const struct ol_config *config = &ol_shapes[4].config;
+	struct ol_model *model = random_model(config, OL_WEIGHT_F32);
+	struct ol_timeline base, adapted;
+	(void)state;
+	ol_timeline_init(&base, model, TOKENS, 8);
+	ol_timeline_init(&adapted, model, TOKENS, 8);
+	specify(&base, model, OL_KV_F32);
+	for (int i = 0; i < OL_LINEARS; i++) {
+		struct ol_adapter *adapter = ol_adapter_for_test(config, 1u << i, 3, 1);
+		adapted.adapter = ol_adapter_views(adapter);
+		specify(&adapted, model, OL_KV_F32);
+		/* Attention over one position does not look at q and k. */
+		assert_int_equal(ol_first_difference(&base, adapted.logits),
+				 i == OL_LINEAR_Q || i == OL_LINEAR_K ? 1 : 0);
+		ol_adapter_close(adapter);
+	}
+	ol_timeline_release(&base);
+	ol_timeline_release(&adapted);
+	ol_model_close(model);
+}
+
 static void check_crowd(const struct ol_model *model, const struct ol_timeline *t, int sessions,
 			const struct ol_kernels *kernels, int threads)
 {
@@ -165,13 +269,16 @@ static void a_crowd_of_up_to_64_changes_nothing(void **state)
 			struct ol_model *model =
 				random_model(&ol_shapes[a].config, (enum ol_weight_type)type);
 			struct ol_timeline t;
+			struct crew crew;
 			ol_timeline_init(&t, model, TOKENS, 99);
+			crew_init(&crew, &t, &ol_shapes[a].config, type);
 			specify(&t, model, OL_KV_F32);
 			for (int i = 0; i < size_count; i++)
 				for (int isa = (int)ol_first_isa(); isa < OL_ISAS; isa++)
 					if (ol_kernels_for((enum ol_isa)isa))
 						check_crowd(model, &t, sizes[i],
 							    ol_kernels_for((enum ol_isa)isa), 2);
+			crew_release(&crew);
 			ol_timeline_release(&t);
 			ol_model_close(model);
 		}
@@ -303,7 +410,11 @@ static void a_refused_step_leaves_no_trace(void **state)
 	ol_must(ol_session_open(&thief, engine), NULL);
 	ol_feed(engine, ours, t.tokens, 30, logits);
 	ol_feed(engine, thief, t.tokens + 7, 30, NULL);
-	struct ol_run run = {ours, t.tokens + 30, 20, OL_LOGITS_ALL, logits + 30 * t.vocab, NULL};
+	struct ol_run run = {.session = ours,
+			     .tokens = t.tokens + 30,
+			     .count = 20,
+			     .want = OL_LOGITS_ALL,
+			     .logits = logits + 30 * t.vocab};
 	assert_int_equal(ol_engine_step(engine, &run, 1, &err), OL_ERR_FULL);
 	assert_int_equal(ol_session_length(ours), 30);
 	assert_int_equal(ol_engine_pages_free(engine), 0);
@@ -312,7 +423,7 @@ static void a_refused_step_leaves_no_trace(void **state)
 	assert_int_equal(ol_first_difference(&t, logits), -1);
 
 	const int32_t outside = t.vocab;
-	run = (struct ol_run){ours, &outside, 1, OL_LOGITS_NONE, NULL, NULL};
+	run = (struct ol_run){.session = ours, .tokens = &outside, .count = 1};
 	assert_int_equal(ol_engine_step(engine, &run, 1, &err), OL_ERR_INPUT);
 	assert_int_equal(ol_session_length(ours), 50);
 	ol_session_close(ours);
@@ -330,6 +441,9 @@ int main(void)
 		cmocka_unit_test(q8_weights_give_the_same_bits),
 		cmocka_unit_test(q4_weights_give_the_same_bits),
 		cmocka_unit_test(nf4_weights_give_the_same_bits),
+		cmocka_unit_test(adapters_give_the_same_bits),
+		cmocka_unit_test(strangers_adapters_change_nothing),
+		cmocka_unit_test(every_linear_counts),
 		cmocka_unit_test(a_crowd_of_up_to_64_changes_nothing),
 		cmocka_unit_test(windows_of_every_length_give_the_same_bits),
 		cmocka_unit_test(a_window_matters_only_when_it_is_full),

@@ -63,6 +63,7 @@ static bool allocate_buffers(struct ol_engine *e)
 		{(void **)&e->inv_freq_local, half * sizeof(double), ALWAYS},
 		{(void **)&e->rows, rows * sizeof *e->rows, ALWAYS},
 		{(void **)&e->runs, rows * sizeof *e->runs, ALWAYS},
+		{(void **)&e->stretches, rows * sizeof *e->stretches, ALWAYS},
 		{(void **)&e->x, hidden, ALWAYS},
 		{(void **)&e->y, hidden, ALWAYS},
 		{(void **)&e->rope, head, ALWAYS},
@@ -204,8 +205,8 @@ static enum ol_status lay_out_rows(struct ol_engine *e, const struct ol_run *run
 		e->runs[r] =
 			(struct ol_row_run){session, e->row_count, runs[r].count, session->length};
 		for (int i = 0; i < runs[r].count; i++)
-			e->rows[e->row_count++] =
-				(struct ol_row){session, session->length + i, runs[r].tokens[i]};
+			e->rows[e->row_count++] = (struct ol_row){
+				session, session->length + i, runs[r].tokens[i], runs[r].adapter};
 	}
 	return OL_OK;
 }
@@ -242,8 +243,9 @@ static enum ol_status give_logits(struct ol_engine *e, const struct ol_run *runs
 			return ol_fail(
 				err, OL_ERR_INPUT,
 				"the model produced a number that is not finite after position %d: "
-				"its weights are broken, import it again",
-				runs[r].session->length);
+				"its weights%s are broken, import %s again",
+				runs[r].session->length, runs[r].adapter ? " or its adapter's" : "",
+				runs[r].adapter ? "them" : "it");
 	}
 	return OL_OK;
 }

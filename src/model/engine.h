@@ -17,6 +17,7 @@
 
 #include "base/pool.h"
 #include "math/kernels.h"
+#include "model/adapter.h"
 #include "model/model.h"
 
 struct ol_engine;
@@ -26,10 +27,10 @@ enum { OL_STEP_ROWS_DEFAULT = 256, OL_STEP_ROWS_MAX = 8192 };
 
 struct ol_engine_options {
 	const struct ol_kernels *kernels; /* NULL: the best */
-	int threads; /* 0: all processors of this process */
+	int threads;                      /* 0: all processors of this process */
 	enum ol_kv_type kv_type;
 	int64_t kv_positions; /* capacity of the page pool; 0: the config's context_max */
-	int step_rows; /* most rows in one step; 0: OL_STEP_ROWS_DEFAULT */
+	int step_rows;        /* most rows in one step; 0: OL_STEP_ROWS_DEFAULT */
 };
 
 /* Borrows the model, which must outlive the engine. KV memory is reserved now, used as it fills. */
@@ -66,6 +67,10 @@ struct ol_run {
 	enum ol_logits want;
 	float *logits; /* out: (1 or count, vocab_size); NULL when none are wanted */
 	float *hidden; /* out: (count, hidden) after the final norm; NULL: not wanted */
+	/* What these tokens run under; NULL: the base alone. Made for this base, and the same from
+	 * a session's first token to its last: what it keeps was computed with it. Runs of one step
+	 * may have any mixture; neighbours with the same adapter are computed together. */
+	const struct ol_adapter_view *adapter;
 };
 
 /* Appends every run to its session. All or nothing: OL_ERR_FULL when the page pool cannot hold

@@ -47,12 +47,19 @@ struct ol_row {
 	const struct ol_session *session;
 	int32_t position;
 	int32_t token;
+	const struct ol_adapter_view *adapter; /* NULL: none */
 };
 
 /* Rows [row0, row0+count) of a step belong to one run, at consecutive positions from pos0. */
 struct ol_row_run {
 	const struct ol_session *session;
 	int32_t row0, count, pos0;
+};
+
+/* Rows [row0, row0+count) of a matmul run under one adapter. */
+struct ol_stretch {
+	const struct ol_adapter_view *adapter;
+	int32_t row0, count;
 };
 
 /* Scratch for a step of at most step_rows rows; R below is the number of rows in the step. */
@@ -81,6 +88,12 @@ struct ol_engine {
 	float *rope, *rope_local; /* (R, d) cosines then sines               */
 	void *act;                /* activations ready for a matmul           */
 	float *logits;            /* (LOGIT_ROWS, vocab)                       */
+
+	struct ol_stretch *stretches; /* (<= R) this step's rows that have an adapter  */
+	int stretch_count;
+	float *lora; /* (3, R, lora_stride) A x of linears that share an x */
+	size_t lora_bytes;
+	int lora_stride; /* the largest rank of this step */
 
 	struct ol_attention_plan attention;
 };

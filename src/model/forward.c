@@ -8,10 +8,17 @@
  *   per layer:  q,k,v = W norm(x);  rotate, keep k,v;  x += Wo attention;
  *               n = norm(x);  x += Wdown(act(Wgate n) * Wup n)
  *   y = norm(x);  logits = head y
+ *
+ * Where a run has an adapter, every W above is followed by y += scale B (A x) on that run's rows.
  */
 #include "model/engine_internal.h"
 
+#include "base/arena.h"
+
 #include <string.h>
+
+/* So few multiplications are done before another thread has noticed. */
+enum { LORA_ALONE = 1 << 15 };
 
 struct phase {
 	struct ol_engine *e;
@@ -23,6 +30,12 @@ struct phase {
 	const struct ol_matrix *matrices[3];
 	float *outputs[3];
 	int matrix_count, panels, panels_a_piece, m;
+
+	/* its adapters: the linears that the matrices are, what they read, whose rows */
+	enum ol_linear linear; /* of matrices[0]; the others follow it */
+	const float *x;        /* (m, cols) */
+	const struct ol_stretch *stretches;
+	int stretch_count, down_pieces, up_parts;
 
 	/* a preparation phase */
 	const float *input;
@@ -50,13 +63,121 @@ static void piece_rows(const struct phase *p, int index, int *row0, int *row1)
 	*row1 = OL_MIN(*row0 + p->tile, p->e->row_count);
 }
 
+/* --- adapters -------------------------------------------------------------- */
+
+/* Rows in a row under the same adapter become stretches of at most `tile` rows. */
+static int cut_stretches(struct ol_stretch *out, const struct ol_row *rows, const int32_t *picked,
+			 int count, int tile)
+{
+	int stretches = 0;
+	for (int i = 0; i < count; i++) {
+		const struct ol_adapter_view *adapter = rows[picked ? picked[i] : i].adapter;
+		struct ol_stretch *last = stretches > 0 ? &out[stretches - 1] : NULL;
+		if (!adapter)
+			continue;
+		if (last && last->adapter == adapter && last->row0 + last->count == i &&
+		    last->count < tile)
+			last->count++;
+		else
+			out[stretches++] = (struct ol_stretch){adapter, i, 1};
+	}
+	return stretches;
+}
+
+/* Finds the rows that have adapters and makes room for what A gives. */
+static bool plan_adapters(struct ol_engine *e)
+{
+	e->stretch_count =
+		cut_stretches(e->stretches, e->rows, NULL, e->row_count, row_tile(e, e->row_count));
+	e->lora_stride = 0;
+	for (int i = 0; i < e->stretch_count; i++)
+		e->lora_stride = OL_MAX(e->lora_stride, e->stretches[i].adapter->rank_max);
+	const size_t bytes = 3 * (size_t)e->row_count * (size_t)e->lora_stride * sizeof *e->lora;
+	if (bytes > e->lora_bytes) {
+		ol_block_free(e->lora, e->lora_bytes);
+		e->lora = ol_block_alloc(bytes);
+		e->lora_bytes = e->lora ? bytes : 0;
+	}
+	return bytes == 0 || e->lora;
+}
+
+static const struct ol_lora_view *lora_view(const struct phase *p, const struct ol_stretch *s,
+					    int matrix)
+{
+	const enum ol_linear linear = (enum ol_linear)((int)p->linear + matrix);
+	return &s->adapter->linears[ol_linear_index(p->e->config, p->layer, linear)];
+}
+
+static float *lora_rows(const struct phase *p, const struct ol_stretch *s, int matrix)
+{
+	const size_t row = (size_t)matrix * (size_t)p->e->row_count + (size_t)s->row0;
+	return p->e->lora + row * (size_t)p->e->lora_stride;
+}
+
+static void lora_down_piece(const struct phase *p, int index)
+{
+	const int i = index % p->matrix_count;
+	const struct ol_stretch *s = &p->stretches[index / p->matrix_count];
+	const struct ol_lora_view *view = lora_view(p, s, i);
+	const size_t inputs = (size_t)p->matrices[i]->cols;
+	if (view->rank == 0)
+		return;
+	OL_ASSERT(view->a.cols == p->matrices[i]->cols && view->b.rows == p->matrices[i]->rows);
+	p->e->kernels->lora_down(lora_rows(p, s, i), (size_t)p->e->lora_stride,
+				 p->x + (size_t)s->row0 * inputs, inputs, &view->a, s->count);
+}
+
+static void lora_up_piece(void *context, int index, int thread)
+{
+	const struct phase *p = context;
+	const int i = index / p->up_parts % p->matrix_count, part = index % p->up_parts;
+	const struct ol_stretch *s = &p->stretches[index / p->up_parts / p->matrix_count];
+	const struct ol_lora_view *view = lora_view(p, s, i);
+	const size_t outputs = (size_t)p->matrices[i]->rows;
+	const int panels = ol_panel_count((int)outputs);
+	const int panel0 = (int)((int64_t)panels * part / p->up_parts);
+	const int panel1 = (int)((int64_t)panels * (part + 1) / p->up_parts);
+	(void)thread;
+	if (view->rank > 0 && panel0 < panel1)
+		p->e->kernels->lora_up(p->outputs[i] + (size_t)s->row0 * outputs, outputs,
+				       lora_rows(p, s, i), (size_t)p->e->lora_stride, &view->b,
+				       view->scale, s->count, panel0, panel1);
+}
+
+/* Multiplications with B that the adapters of this phase ask for; 0: they leave it alone. */
+static int64_t lora_work(const struct phase *p)
+{
+	int64_t work = 0;
+	for (int k = 0; k < p->stretch_count; k++)
+		for (int i = 0; i < p->matrix_count; i++)
+			work += (int64_t)lora_view(p, &p->stretches[k], i)->rank *
+				p->stretches[k].count * p->matrices[i]->rows;
+	return work;
+}
+
+/* After the matmul, which has left A x in e->lora. */
+static void lora_up(struct ol_engine *e, struct phase *p, int64_t work)
+{
+	const int pieces = p->stretch_count * p->matrix_count;
+	p->up_parts = OL_MAX(ol_pool_threads(e->threads) * 4 / pieces, 1);
+	if (work < LORA_ALONE)
+		for (int i = 0; i < pieces * p->up_parts; i++)
+			lora_up_piece(p, i, 0);
+	else
+		ol_pool_for(e->threads, pieces * p->up_parts, lora_up_piece, p);
+}
+
 /* --- matmuls --------------------------------------------------------------- */
 
 static void matmul_piece(void *context, int index, int thread)
 {
 	const struct phase *p = context;
 	(void)thread;
-	int panel0 = index * p->panels_a_piece;
+	if (index < p->down_pieces) {
+		lora_down_piece(p, index);
+		return;
+	}
+	int panel0 = (index - p->down_pieces) * p->panels_a_piece;
 	int left = OL_MIN(p->panels_a_piece, p->panels - panel0);
 	for (int i = 0; i < p->matrix_count && left > 0; i++) {
 		const struct ol_matrix *w = p->matrices[i];
@@ -70,21 +191,30 @@ static void matmul_piece(void *context, int index, int thread)
 	}
 }
 
-/* All matrices read the activations now in e->act. */
+/* All matrices read the activations now in e->act; their adapters read p->x, from which those were
+ * made. */
 static void matmul(struct ol_engine *e, struct phase *p, int rows)
 {
+	const int64_t work = p->stretch_count > 0 ? lora_work(p) : 0;
+	p->down_pieces = work > 0 ? p->stretch_count * p->matrix_count : 0;
 	p->panels = 0;
 	p->m = rows;
 	for (int i = 0; i < p->matrix_count; i++)
 		p->panels += ol_panel_count(p->matrices[i]->rows);
 	const int pieces = ol_pool_threads(e->threads) * (rows >= 32 ? 4 : 8);
 	p->panels_a_piece = OL_MAX((p->panels + pieces - 1) / pieces, 1);
-	ol_pool_for(e->threads, (p->panels + p->panels_a_piece - 1) / p->panels_a_piece,
+	ol_pool_for(e->threads,
+		    p->down_pieces + (p->panels + p->panels_a_piece - 1) / p->panels_a_piece,
 		    matmul_piece, p);
+	if (work > 0)
+		lora_up(e, p, work);
 }
 
-static void matmul_one(struct ol_engine *e, struct phase *p, const struct ol_matrix *w, float *out)
+static void matmul_one(struct ol_engine *e, struct phase *p, enum ol_linear linear,
+		       const struct ol_matrix *w, float *out, const float *x)
 {
+	p->linear = linear;
+	p->x = x;
 	p->matrices[0] = w;
 	p->outputs[0] = out;
 	p->matrix_count = 1;
@@ -280,9 +410,15 @@ static bool plan_attention(struct ol_engine *e)
 static void layer(struct ol_engine *e, int index)
 {
 	const struct ol_layer_weights *w = &e->weights->layers[index];
-	struct phase p = {.e = e, .w = w, .layer = index};
+	struct phase p = {.e = e,
+			  .w = w,
+			  .layer = index,
+			  .stretches = e->stretches,
+			  .stretch_count = e->stretch_count};
 
 	over_rows(e, &p, enter_attention_piece);
+	p.linear = OL_LINEAR_Q;
+	p.x = e->y;
 	p.matrix_count = 3;
 	memcpy(p.matrices, (const struct ol_matrix *[]){&w->q, &w->k, &w->v}, sizeof p.matrices);
 	memcpy(p.outputs, (float *[]){e->q, e->k, e->v}, sizeof p.outputs);
@@ -294,16 +430,18 @@ static void layer(struct ol_engine *e, int index)
 	p.type = w->o.type;
 	p.width = w->o.cols;
 	over_rows(e, &p, prepare_piece);
-	matmul_one(e, &p, &w->o, e->y);
+	matmul_one(e, &p, OL_LINEAR_O, &w->o, e->y, e->o);
 
 	over_rows(e, &p, enter_ffn_piece);
+	p.linear = OL_LINEAR_GATE;
+	p.x = e->y;
 	p.matrix_count = 2;
 	memcpy(p.matrices, (const struct ol_matrix *[]){&w->gate, &w->up, NULL}, sizeof p.matrices);
 	memcpy(p.outputs, (float *[]){e->gate, e->up, NULL}, sizeof p.outputs);
 	matmul(e, &p, e->row_count);
 
 	over_rows(e, &p, gate_piece);
-	matmul_one(e, &p, &w->down, e->y);
+	matmul_one(e, &p, OL_LINEAR_DOWN, &w->down, e->y, e->gate);
 }
 
 enum ol_status ol_forward(struct ol_engine *e, struct ol_error *err)
@@ -312,6 +450,9 @@ enum ol_status ol_forward(struct ol_engine *e, struct ol_error *err)
 	if (!plan_attention(e))
 		return ol_fail(err, OL_ERR_FULL,
 			       "out of memory for the attention scores of %d rows", e->row_count);
+	if (!plan_adapters(e))
+		return ol_fail(err, OL_ERR_FULL, "out of memory for the adapters of %d rows",
+			       e->row_count);
 	struct phase p = {.e = e};
 	over_rows(e, &p, embed_piece);
 	for (int i = 0; i < layers; i++)
@@ -333,8 +474,16 @@ void ol_forward_head(struct ol_engine *e, float *const *out, const int32_t *rows
 {
 	const struct ol_matrix *head = &e->weights->head;
 	const size_t vocab = (size_t)head->rows;
-	struct phase p = {.e = e, .matrices = {head}, .matrix_count = 1};
+	struct ol_stretch stretches[OL_LOGIT_ROWS];
+	struct phase p = {.e = e,
+			  .matrices = {head},
+			  .matrix_count = 1,
+			  .linear = OL_LINEAR_HEAD,
+			  .x = e->x,
+			  .stretches = stretches};
 	bool contiguous = true;
+	if (e->stretch_count > 0)
+		p.stretch_count = cut_stretches(stretches, e->rows, rows, count, count);
 	for (int i = 1; i < count; i++)
 		contiguous = contiguous && out[i] == out[0] + (size_t)i * vocab;
 	p.outputs[0] = contiguous ? out[0] : e->logits;
