@@ -23,7 +23,8 @@ the engine and w in the file: the derivative is the same.
                     clip norm 1, the learning rates as listed); step s takes the examples s, s+1
                     and s+2 modulo 5. In full training only matrices decay, never norms and biases
     dpo             beta 0.1 on two pairs that share a prompt each; the reference is the model
-                    without the adapter. loss = mean of -log sigmoid(beta * margin)
+                    without the adapter. loss = mean of -log sigmoid(beta * margin). Its steps
+                    take both pairs and start from their reference: the adapter as it was
 """
 import argparse
 import json
@@ -40,8 +41,8 @@ import make_models  # noqa: E402
 
 RANK, ALPHA, BETA = 4, 8.0, 0.1
 STEPS, WARMUP, CLIP = 10, 3, 1.0
-RATES = {'full': 2e-3, 'lora': 1e-2}
-DECAYS = {'full': 0.1, 'lora': 0.05}
+RATES = {'full': 2e-3, 'lora': 1e-2, 'dpo': 1e-3}
+DECAYS = {'full': 0.1, 'lora': 0.05, 'dpo': 0.0}
 BETAS, EPS = (0.9, 0.999), 1e-8
 ENTRIES = 12
 BATCH = (0, 1, 2)
@@ -166,8 +167,8 @@ def batch_loss(model, weights, examples):
     return sum(nats) / sum(counts), [float(n) for n in nats], list(counts)
 
 
-def dpo_loss(model, weights, pairs):
-    """Mean over pairs, and for each the log-probabilities chosen, rejected, with and without."""
+def dpo_loss(model, weights, pairs, reference):
+    """Mean over pairs, and for each the log-probabilities chosen, rejected, and of the reference."""
     terms, records = [], []
     for pair in pairs:
         logp = {}
@@ -177,7 +178,7 @@ def dpo_loss(model, weights, pairs):
             example = {'tokens': tokens, 'answer': answer}
             logp[which] = -model.answer_nats(weights, example)[0]
             with torch.no_grad():
-                logp['base_' + which] = -model.answer_nats(model.base, example)[0]
+                logp['base_' + which] = -model.answer_nats(reference, example)[0]
         margin = (logp['chosen'] - logp['base_chosen']) - (logp['rejected'] - logp['base_rejected'])
         terms.append(torch.log1p(torch.exp(-BETA * margin)))
         records.append({k: float(v) for k, v in logp.items()})
@@ -211,6 +212,11 @@ def norm_of(gradients):
     return math.sqrt(sum(float((g * g).sum()) for g in gradients.values()))
 
 
+def shift_of(config, name):
+    """What the engine's number has more than the file's: Gemma's norms are 1 + w."""
+    return 1 if make_models.is_gemma(config) and name.endswith('norm') else 0
+
+
 # ---- Optimiser steps -----------------------------------------------------------------------------
 
 
@@ -221,15 +227,19 @@ def learning_rate(peak, step):
     return peak * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP)))
 
 
-def ten_steps(model, method, examples):
-    if method == 'lora':
+def ten_steps(model, method, examples, pairs):
+    if method != 'full':
         leaves = {k: v.detach().clone().requires_grad_() for k, v in model.make_adapter().items()}
     else:
         leaves = {engine_name(model.config, k): v.detach().clone().requires_grad_()
                   for k, v in model.base.items()}
     names = model.names()
 
+    start = {k: v.detach().clone() for k, v in leaves.items()}
+
     def loss_of(batch):
+        if method == 'dpo':
+            return dpo_loss(model, model.effective(leaves), pairs, model.effective(start))[0]
         if method == 'lora':
             return batch_loss(model, model.effective(leaves), batch)[0]
         return batch_loss(model, {names[k]: v for k, v in leaves.items()}, batch)[0]
@@ -239,7 +249,6 @@ def ten_steps(model, method, examples):
     optimizer = torch.optim.AdamW([{'params': matrices, 'weight_decay': DECAYS[method]},
                                    {'params': vectors, 'weight_decay': 0.0}],
                                   lr=0.0, betas=BETAS, eps=EPS)
-    start = {k: v.detach().clone() for k, v in leaves.items()}
     losses, gradient_norms, rates = [], [], []
     for step in range(STEPS):
         batch = [examples[(step + i) % len(examples)] for i in range(3)]
@@ -256,10 +265,11 @@ def ten_steps(model, method, examples):
         rates.append(learning_rate(RATES[method], step))
     with torch.no_grad():
         last = rounded(loss_of([examples[i] for i in BATCH]))
-    assert max(gradient_norms) > 1.5 * CLIP and last < losses[0] - 0.1, (gradient_norms, losses, last)
+    assert max(gradient_norms) > 1.2 * CLIP and last < losses[0] - 0.1, (gradient_norms, losses, last)
     return {'learning_rates': rates, 'weight_decay': DECAYS[method], 'losses': losses,
             'gradient_norms': gradient_norms, 'loss_after': last,
-            'norms': {k: rounded(v.detach().norm()) for k, v in leaves.items()},
+            'norms': {k: rounded((v.detach() + shift_of(model.config, k)).norm())
+                      for k, v in leaves.items()},
             'changes': {k: rounded((v.detach() - start[k]).norm()) for k, v in leaves.items()}}
 
 
@@ -279,7 +289,7 @@ def gradients_in(name, seed, dtype):
     adapter = model.make_adapter()
     loss, nats, counts = batch_loss(model, model.effective(adapter), batch)
     out['lora'] = (loss, gradients_of(loss, adapter), (nats, counts))
-    loss, records = dpo_loss(model, model.effective(adapter), pairs)
+    loss, records = dpo_loss(model, model.effective(adapter), pairs, model.base)
     out['dpo'] = (loss, gradients_of(loss, adapter), records)
     return out, model, examples, pairs
 
@@ -323,8 +333,8 @@ def make_training(name, seed):
         else:
             golden[section]['nats'] = [rounded(n) for n in details[0]]
             golden[section]['answer_tokens'] = details[1]
-    for method in ('full', 'lora'):
-        golden[method]['steps'] = ten_steps(model, method, examples)
+    for method in ('full', 'lora', 'dpo'):
+        golden[method]['steps'] = ten_steps(model, method, examples, pairs)
         report += ', %s %.3f -> %.3f' % (method, golden[method]['loss'],
                                          golden[method]['steps']['loss_after'])
     return golden, report
