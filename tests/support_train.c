@@ -1,4 +1,4 @@
-/* Tiny models that can be trained, and the golden files of make_training.py: see support_train.h. */
+/* Tiny models that can be trained, and the golden files of make_training.py: support_train.h. */
 #include "tests/support_train.h"
 
 #include <math.h>

@@ -220,9 +220,10 @@ static void run_way(struct run *run, int per_pass, float *out)
 
 static void how_a_step_is_run_leaves_no_trace(void **state)
 {
-	static const char *const names[] = {"llama3-tied", "qwen2", "gemma2", "gemma3"};
+	static const char *const names[] = {"gemma3", "qwen2", "llama3-tied", "gemma2"};
+	const size_t count = ol_slow() ? OL_ARRAY_LEN(names) : 2;
 	(void)state;
-	for (size_t i = 0; i < OL_ARRAY_LEN(names); i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct run run;
 		open_run(&run, names[i]);
 		const size_t size =
@@ -234,7 +235,7 @@ static void how_a_step_is_run_leaves_no_trace(void **state)
 			run_way(&run, per_pass, other);
 			assert_memory_equal(first, other, size * sizeof *first);
 		}
-		for (int isa = 0; isa < 2 * OL_ISAS; isa++) {
+		for (int isa = 2 * (int)ol_first_isa(); isa < 2 * OL_ISAS; isa++) {
 			const struct ol_kernels *kernels = ol_kernels_for((enum ol_isa)(isa / 2));
 			if (!kernels)
 				continue;
