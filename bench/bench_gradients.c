@@ -138,6 +138,41 @@ static void bench_matrices(const struct bench *b, int M, int K, int O)
 	fflush(stdout);
 }
 
+/* The six products of a LoRA pair: h and y forward, dB, dh, dA, dx backward. */
+static void bench_lora(const struct bench *b, int M, int K, int O, int R)
+{
+	const struct ol_gradients *g = b->gradients;
+	double t[6] = {1e9, 1e9, 1e9, 1e9, 1e9, 1e9};
+	float *h = b->weights, *dh = h + ROWS_MAX * RANK_MAX;
+	const struct ol_matrix A = {OL_WEIGHT_F32, R, K, b->panels[OL_WEIGHT_F32]};
+	const struct ol_matrix B = {OL_WEIGHT_F32, O, R,
+				    (char *)b->panels[OL_WEIGHT_F32] +
+					    ol_panels_bytes(OL_WEIGHT_F32, RANK_MAX, SIDE_MAX)};
+
+	pack((void *)A.panels, OL_WEIGHT_F32, b->x, R, K);
+	pack((void *)B.panels, OL_WEIGHT_F32, b->x, O, R);
+	memset(b->dw, 0, (size_t)RANK_MAX * 2 * SIDE_MAX * sizeof(float));
+	noise(b->dx, (size_t)M * (size_t)K);
+	FOR_A_WHILE(2)
+	{
+		TAKE(t[0], b->kernels->lora_down(h, (size_t)R, b->x, (size_t)K, &A, M));
+		TAKE(t[1], b->kernels->lora_up(b->dx, (size_t)O, h, (size_t)R, &B, 2.0f, M, 0,
+					       ol_panel_count(O)));
+		TAKE(t[2], g->matmul_dw(b->dw, b->dy, (size_t)O, h, (size_t)R, M, 0, O, R));
+		TAKE(t[3],
+		     g->matmul_dx(dh, (size_t)R, b->dy, (size_t)O, &B, M, 0, R, false, b->scratch));
+		TAKE(t[4], g->matmul_dw(b->dw + SIDE_MAX * RANK_MAX, dh, (size_t)R, b->x, (size_t)K,
+					M, 0, R, K));
+		TAKE(t[5],
+		     g->matmul_dx(b->dx, (size_t)K, dh, (size_t)R, &A, M, 0, K, true, b->scratch));
+	}
+	printf("  %4d %5d %5d %4d |", M, K, O, R);
+	for (int i = 0; i < 6; i++)
+		printf(" %6.1f", 2e-9 * M * R * (i == 0 || i > 3 ? K : O) / t[i]);
+	printf("\n");
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	static const int shapes[][3] = {
@@ -145,6 +180,10 @@ int main(int argc, char **argv)
 		{256, 768, 768},   {256, 768, 2048},  {256, 2048, 768},  {256, 1024, 1024},
 		{256, 1024, 4096}, {256, 4096, 1024}, {256, 2048, 2048}, {512, 1024, 1024},
 		{128, 1024, 1024}, {64, 1024, 1024},  {32, 1024, 4096},  {8, 1024, 1024},
+	};
+	static const int lora[][4] = {
+		{256, 1024, 1024, 16}, {256, 1024, 4096, 16}, {256, 4096, 1024, 16},
+		{256, 1024, 1024, 8},  {256, 1024, 1024, 64}, {1, 1024, 1024, 16},
 	};
 	struct bench b = {.kernels = ol_kernels_best()};
 	enum ol_isa isa;
@@ -177,5 +216,8 @@ int main(int argc, char **argv)
 	       b.kernels->name);
 	for (size_t i = 0; i < OL_ARRAY_LEN(shapes); i++)
 		bench_matrices(&b, shapes[i][0], shapes[i][1], shapes[i][2]);
+	printf("LoRA, GFLOP/s: rows, inputs, outputs, rank | down, up | dB, dh, dA, dx\n");
+	for (size_t i = 0; i < OL_ARRAY_LEN(lora); i++)
+		bench_lora(&b, lora[i][0], lora[i][1], lora[i][2], lora[i][3]);
 	return 0;
 }

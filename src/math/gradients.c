@@ -4,10 +4,10 @@
 
 #include "math/gradients_internal.h"
 
-#define TABLE(ISA, fast, isa_)                                                                     \
+#define TABLE(ISA, isa_)                                                                           \
 	{                                                                                          \
-		.isa = ISA, .matmul_dx = ol_matmul_dx_##fast,                                      \
-		.matmul_dx_scratch = ol_matmul_dx_scratch_##fast,                                  \
+		.isa = ISA, .matmul_dx = ol_matmul_dx_##isa_,                                      \
+		.matmul_dx_scratch = ol_matmul_dx_scratch_##isa_,                                  \
 		.matmul_dw = ol_matmul_dw_##isa_, .rmsnorm_dx = ol_rmsnorm_dx_##isa_,              \
 		.rmsnorm_dw = ol_rmsnorm_dw_##isa_, .silu_mul_dx = ol_silu_mul_dx_##isa_,          \
 		.gelu_mul_dx = ol_gelu_mul_dx_##isa_, .softcap_dx = ol_softcap_dx_##isa_,          \
@@ -19,12 +19,12 @@
 	}
 
 static const struct ol_gradients tables[OL_ISAS] = {
-	[OL_ISA_SCALAR] = TABLE(OL_ISA_SCALAR, scalar, scalar),
+	[OL_ISA_SCALAR] = TABLE(OL_ISA_SCALAR, scalar),
 #if defined(__x86_64__)
-	[OL_ISA_AVX2] = TABLE(OL_ISA_AVX2, avx2, scalar),
-	[OL_ISA_AVX512] = TABLE(OL_ISA_AVX512, avx512, scalar),
+	[OL_ISA_AVX2] = TABLE(OL_ISA_AVX2, avx2),
+	[OL_ISA_AVX512] = TABLE(OL_ISA_AVX512, avx512),
 #elif defined(__aarch64__)
-	[OL_ISA_NEON] = TABLE(OL_ISA_NEON, neon, scalar),
+	[OL_ISA_NEON] = TABLE(OL_ISA_NEON, neon),
 #endif
 };
 

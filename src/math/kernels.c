@@ -70,8 +70,8 @@ enum { ACT_TILE = 48 };
 		.softcap = ol_softcap_##isa_, .kv_store = ol_kv_store_##isa_,                      \
 		.attention = ol_attention_##isa_,                                                  \
 		.attention_scratch = ol_attention_scratch_##isa_, .row_max = ol_row_max_##isa_,    \
-		.row_sum_exp = ol_row_sum_exp_##isa_, .lora_down = ol_lora_down_scalar,            \
-		.lora_up = ol_lora_up_scalar, .exp = ol_exp_array_##isa_,                          \
+		.row_sum_exp = ol_row_sum_exp_##isa_, .lora_down = ol_lora_down_##isa_,            \
+		.lora_up = ol_lora_up_##isa_, .exp = ol_exp_array_##isa_,                          \
 		.quantize_row = ol_quantize_row_##isa_, .tanh = ol_tanh_array_##isa_,              \
 	}
 

@@ -70,6 +70,11 @@ OL_INLINE v16 v16_div(v16 a, v16 b)
 	return _mm512_div_ps(a, b);
 }
 
+OL_INLINE v16 v16_sqrt(v16 a)
+{
+	return _mm512_sqrt_ps(a);
+}
+
 /* a * b + c, rounded once. */
 OL_INLINE v16 v16_fma(v16 a, v16 b, v16 c)
 {
@@ -222,6 +227,11 @@ OL_INLINE v16 v16_mul(v16 x, v16 y)
 OL_INLINE v16 v16_div(v16 x, v16 y)
 {
 	return (v16){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+
+OL_INLINE v16 v16_sqrt(v16 x)
+{
+	return (v16){_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)};
 }
 
 /* x * y + z, rounded once. */
@@ -400,6 +410,11 @@ OL_INLINE v16 v16_mul(v16 x, v16 y)
 OL_INLINE v16 v16_div(v16 x, v16 y)
 {
 	QUARTERS(v16, vdivq_f32(x.q[i], y.q[i]));
+}
+
+OL_INLINE v16 v16_sqrt(v16 x)
+{
+	QUARTERS(v16, vsqrtq_f32(x.q[i]));
 }
 
 /* x * y + z, rounded once. */

@@ -14,6 +14,7 @@
  * A LoRA matrix has few outputs: then W is transposed, once, and lanes are inputs. */
 #include "math/chains_body.h"
 #include "math/gradients_internal.h"
+#include "math/lanes_transpose.h"
 #include "math/lanes_weights.h"
 
 enum {
@@ -116,6 +117,7 @@ static void run_block(const struct dx_block *p, int panel0, int panel1, int k0, 
 					     CHAIN_LANES;
 			q.a = p->weights + (size_t)k * OL_PANEL;
 			q.b = p->b + (size_t)strip * (size_t)outputs * CHAIN_LANES;
+			q.next = q.c + (size_t)count * CHAIN_LANES;
 			q.resume = resume;
 			q.groups = whole;
 			q.steps = OL_PANEL;
