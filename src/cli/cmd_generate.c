@@ -15,7 +15,7 @@ struct generate_line {
 	int context;
 	uint64_t seed;
 	struct ol_texts stops;
-	struct ol_generate_options generate;
+	struct ol_answer_options generate;
 };
 
 static bool stream_text(void *context, const char *text, size_t size)
