@@ -1,0 +1,104 @@
+/* tool MODEL FOLDER TOKEN...: imports the model in f32, puts a random adapter of ours over it,
+ * writes that as a PEFT folder, and prints the logits of all the tokens (native f32). The adapter
+ * has rank 5 on q, v, down and the head. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/engine.h"
+
+enum { RANK = 5, TOKENS_MAX = 256 };
+
+static void must(enum ol_status status, const struct ol_error *err)
+{
+	if (status != OL_OK) {
+		fprintf(stderr, "%s\n", err->text);
+		exit(1);
+	}
+}
+
+static uint16_t *random_bits(size_t count, uint64_t *state)
+{
+	uint16_t *bits = malloc(count * sizeof *bits);
+	if (!bits)
+		exit(1);
+	for (size_t i = 0; i < count; i++) {
+		*state = *state * 6364136223846793005u + 1442695040888963407u;
+		bits[i] = ol_f32_to_bf16((float)(int32_t)(*state >> 32) * 0x1p-33f);
+	}
+	return bits;
+}
+
+static struct ol_adapter *make_adapter(const struct ol_config *c)
+{
+	const struct ol_adapter_config config = {.rank = RANK,
+						 .alpha = 2 * RANK,
+						 .targets = 1u << OL_LINEAR_Q | 1u << OL_LINEAR_V |
+							    1u << OL_LINEAR_DOWN |
+							    1u << OL_LINEAR_HEAD};
+	struct ol_lora_tensors *tensors = calloc((size_t)ol_linear_count(c), sizeof *tensors);
+	struct ol_adapter *adapter = NULL;
+	struct ol_error err = {0};
+	uint64_t state = 7;
+	for (int layer = 0; layer < c->layers; layer++) {
+		for (int l = 0; l < OL_LINEARS; l++) {
+			int outputs, inputs;
+			const enum ol_linear linear = (enum ol_linear)l;
+			if (!(config.targets >> l & 1) || (linear == OL_LINEAR_HEAD && layer > 0))
+				continue;
+			ol_linear_shape(c, linear, &outputs, &inputs);
+			tensors[ol_linear_index(c, layer, linear)] = (struct ol_lora_tensors){
+				.rank = RANK,
+				.scale = 2,
+				.a = random_bits((size_t)(RANK * inputs), &state),
+				.b = random_bits((size_t)(RANK * outputs), &state)};
+		}
+	}
+	must(ol_adapter_make(&adapter, c, &config, tensors, &err), &err);
+	for (int i = 0; i < ol_linear_count(c); i++) {
+		free((void *)(uintptr_t)tensors[i].a);
+		free((void *)(uintptr_t)tensors[i].b);
+	}
+	free(tensors);
+	return adapter;
+}
+
+int main(int argc, char **argv)
+{
+	const struct ol_import_options options = {.type = OL_WEIGHT_F32};
+	const struct ol_engine_options engine_options = {.threads = 2};
+	struct ol_error err = {0};
+	struct ol_model *model = NULL;
+	struct ol_engine *engine = NULL;
+	struct ol_session *session = NULL;
+	int32_t tokens[TOKENS_MAX];
+	if (argc < 4 || argc - 3 > TOKENS_MAX)
+		return 1;
+	for (int i = 3; i < argc; i++)
+		tokens[i - 3] = atoi(argv[i]);
+	must(ol_import("peft-oracle.olm", argv[1], &options, &err), &err);
+	must(ol_model_open(&model, "peft-oracle.olm", &err), &err);
+	unlink("peft-oracle.olm");
+	const struct ol_config *c = ol_model_config(model);
+	struct ol_adapter *adapter = make_adapter(c);
+	must(ol_adapter_write(adapter, argv[2], &err), &err);
+	must(ol_engine_open(&engine, model, &engine_options, &err), &err);
+	must(ol_session_open(&session, engine), &err);
+	const size_t floats = (size_t)(argc - 3) * (size_t)c->vocab_size;
+	float *logits = malloc(floats * sizeof *logits);
+	struct ol_run run = {.session = session,
+			     .tokens = tokens,
+			     .count = argc - 3,
+			     .want = OL_LOGITS_ALL,
+			     .logits = logits,
+			     .adapter = ol_adapter_views(adapter)};
+	must(ol_engine_step(engine, &run, 1, &err), &err);
+	fwrite(logits, sizeof *logits, floats, stdout);
+	free(logits);
+	ol_session_close(session);
+	ol_engine_close(engine);
+	ol_adapter_close(adapter);
+	ol_model_close(model);
+	return 0;
+}
