@@ -173,6 +173,52 @@ static void bench_lora(const struct bench *b, int M, int K, int O, int R)
 	fflush(stdout);
 }
 
+static void bench_attention(const struct bench *b, int T, int d, int group)
+{
+	const struct ol_attention a = {OL_KV_F32, d, group, 0, 0.125f, 0.0f};
+	const size_t width = (size_t)group * (size_t)d;
+	const size_t scratch_bytes = b->gradients->attention_dx_scratch(&a, T) * sizeof(float);
+	float *scratch = need(scratch_bytes);
+	double best = 1e9;
+	FOR_A_WHILE(1)
+	{
+		TAKE(best,
+		     b->gradients->attention_dx(b->dx, b->dw, b->dw + T * d, b->x, b->x, b->x, b->x,
+						b->dy, width, (size_t)d, &a, T, scratch));
+	}
+	/* Five products of d multiply-adds for every visible pair. */
+	printf("  %4d %4d %5d | %6.1f GFLOP/s, %8.1f us\n", T, d, group,
+	       5e-9 * d * group * T * (T + 1.0) / best, 1e6 * best);
+	fflush(stdout);
+	ol_block_free(scratch, scratch_bytes);
+}
+
+/* Nanoseconds an element. */
+static void bench_elements(const struct bench *b)
+{
+	enum { ROW = 4096, COUNT = 16 * ROW };
+	const struct ol_gradients *g = b->gradients;
+	const struct ol_adamw s = {1e-4f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.0f, 0.5f, 0.5f};
+	const struct ol_dropout key = {.rate = 0.1f, .seed = 1};
+	double t[7] = {1e9, 1e9, 1e9, 1e9, 1e9, 1e9, 1e9}, sum = 0;
+	float *w = b->dw, *m = w + COUNT, *v = m + COUNT;
+	memset(v, 0, COUNT * sizeof *v);
+	FOR_A_WHILE(2)
+	{
+		TAKE(t[0], g->rmsnorm_dx(b->dx, b->x, b->x, b->dy, ROW, 1e-6f, false));
+		TAKE(t[1], g->silu_mul_dx(b->dx, b->dx + ROW, b->x, b->x + ROW, b->dy, ROW));
+		TAKE(t[2], g->gelu_mul_dx(b->dx, b->dx + ROW, b->x, b->x + ROW, b->dy, ROW));
+		TAKE(t[3], g->cross_entropy(b->dx, b->x, VOCABULARY, 7, 0.1f));
+		TAKE(t[4], g->dropout(b->dx, b->x, &key, 1, 2, ROW));
+		TAKE(t[5], sum += g->sum_squares(b->x, COUNT));
+		TAKE(t[6], g->adamw(w, m, v, b->dy, COUNT, &s));
+	}
+	printf("ns an element: rmsnorm_dx %.3f, silu_mul_dx %.3f, gelu_mul_dx %.3f, cross_entropy "
+	       "%.3f, dropout %.3f, sum_squares %.3f, adamw %.3f%s\n",
+	       1e9 * t[0] / ROW, 1e9 * t[1] / ROW, 1e9 * t[2] / ROW, 1e9 * t[3] / VOCABULARY,
+	       1e9 * t[4] / ROW, 1e9 * t[5] / COUNT, 1e9 * t[6] / COUNT, sum < 0 ? "!" : "");
+}
+
 int main(int argc, char **argv)
 {
 	static const int shapes[][3] = {
@@ -184,6 +230,9 @@ int main(int argc, char **argv)
 	static const int lora[][4] = {
 		{256, 1024, 1024, 16}, {256, 1024, 4096, 16}, {256, 4096, 1024, 16},
 		{256, 1024, 1024, 8},  {256, 1024, 1024, 64}, {1, 1024, 1024, 16},
+	};
+	static const int heads[][3] = {
+		{128, 64, 1}, {256, 64, 1}, {512, 64, 2}, {512, 128, 1}, {2048, 64, 1},
 	};
 	struct bench b = {.kernels = ol_kernels_best()};
 	enum ol_isa isa;
@@ -219,5 +268,9 @@ int main(int argc, char **argv)
 	printf("LoRA, GFLOP/s: rows, inputs, outputs, rank | down, up | dB, dh, dA, dx\n");
 	for (size_t i = 0; i < OL_ARRAY_LEN(lora); i++)
 		bench_lora(&b, lora[i][0], lora[i][1], lora[i][2], lora[i][3]);
+	printf("attention_dx: positions, head size, group\n");
+	for (size_t i = 0; i < OL_ARRAY_LEN(heads); i++)
+		bench_attention(&b, heads[i][0], heads[i][1], heads[i][2]);
+	bench_elements(&b);
 	return 0;
 }
