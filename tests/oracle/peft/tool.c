@@ -75,8 +75,12 @@ int main(int argc, char **argv)
 	int32_t tokens[TOKENS_MAX];
 	if (argc < 4 || argc - 3 > TOKENS_MAX)
 		return 1;
-	for (int i = 3; i < argc; i++)
-		tokens[i - 3] = atoi(argv[i]);
+	for (int i = 3; i < argc; i++) {
+		char *end;
+		tokens[i - 3] = (int32_t)strtol(argv[i], &end, 10);
+		if (*end || end == argv[i])
+			return 1;
+	}
 	must(ol_import("peft-oracle.olm", argv[1], &options, &err), &err);
 	must(ol_model_open(&model, "peft-oracle.olm", &err), &err);
 	unlink("peft-oracle.olm");
