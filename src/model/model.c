@@ -31,6 +31,7 @@ void ol_model_close(struct ol_model *model)
 	ol_block_free(model->block, (size_t)model->layout.bytes);
 	ol_map_close(&model->map);
 	ol_layout_release(&model->layout);
+	free(model->text_block);
 	free(model->layers);
 	free(model);
 }

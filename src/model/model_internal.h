@@ -17,6 +17,7 @@ struct ol_model {
 	const uint8_t *data; /* the weights, layout.bytes long */
 	struct ol_map map;   /* where data come from a file  */
 	void *block;         /* where they are ours          */
+	char *text_block;    /* where the texts are ours     */
 };
 
 /* A model without weights: config copied, layout made. NULL: out of memory. */
