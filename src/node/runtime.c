@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum ol_status ol_runtime_environment(struct ol_engine_options *options, struct ol_error *err)
 {
@@ -103,49 +102,23 @@ enum ol_status ol_runtime_need_tokenizer(const struct ol_runtime *runtime, struc
 		runtime->name);
 }
 
-static json_t *special_token(const struct ol_runtime *r, int32_t id)
+struct ol_chat_format ol_runtime_chat_format(const struct ol_runtime *runtime)
 {
-	size_t size = 0;
-	const char *entry = id >= 0 ? ol_tokenizer_entry(r->tokenizer, id, &size) : NULL;
-	return entry ? json_stringn(entry, size) : json_string("");
-}
-
-/* The variables every chat template expects from its model. */
-static json_t *template_constants(const struct ol_runtime *r)
-{
-	const struct ol_config *c = ol_model_config(r->model);
-	return json_pack("{s:o, s:o}", "bos_token", special_token(r, c->bos_id), "eos_token",
-			 special_token(r, c->eos_count > 0 ? c->eos_ids[0] : -1));
+	return (struct ol_chat_format){.tokenizer = runtime->tokenizer,
+				       .chat = runtime->chat,
+				       .config = ol_model_config(runtime->model)};
 }
 
 enum ol_status ol_runtime_encode_chat(const struct ol_runtime *runtime, struct ol_tokens *tokens,
 				      json_t *messages, struct ol_error *err)
 {
-	enum ol_status s = ol_runtime_need_tokenizer(runtime, err);
+	const struct ol_chat_format format = ol_runtime_chat_format(runtime);
+	const enum ol_status s = ol_runtime_need_tokenizer(runtime, err);
 	if (s != OL_OK)
 		return s;
 	if (!runtime->chat)
 		return ol_fail(err, OL_ERR_UNSUPPORTED,
 			       "model \"%s\" has no chat template: use it without --chat",
 			       runtime->name);
-	json_t *variables =
-		json_pack("{s:O, s:b}", "messages", messages, "add_generation_prompt", 1);
-	json_t *constants = template_constants(runtime);
-	struct ol_buf text;
-	struct ol_spans spans = {0};
-	ol_buf_init(&text, OL_TEMPLATE_OUTPUT_MAX);
-	if (!variables || !constants)
-		s = ol_fail(err, OL_ERR_FULL, "out of memory for the conversation");
-	if (s == OL_OK)
-		s = ol_template_render(runtime->chat, &text, &spans, variables, constants,
-				       (int64_t)time(NULL), err);
-	if (s == OL_OK)
-		s = ol_tokenizer_encode(runtime->tokenizer, tokens, text.data ? text.data : "",
-					text.size, OL_SPECIAL_PARSE, false, spans.spans,
-					spans.count, err);
-	ol_spans_release(&spans);
-	ol_buf_release(&text);
-	json_decref(constants);
-	json_decref(variables);
-	return s;
+	return ol_chat_encode(&format, tokens, messages, true, err);
 }

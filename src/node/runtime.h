@@ -3,7 +3,7 @@
 #ifndef OL_NODE_RUNTIME_H
 #define OL_NODE_RUNTIME_H
 
-#include "model/chat_template.h"
+#include "model/chat.h"
 #include "model/engine.h"
 #include "model/tokenizer.h"
 #include "node/home.h"
@@ -32,6 +32,9 @@ void ol_runtime_close(struct ol_runtime *runtime);
 /* Fails with a sentence when the model came without a tokenizer. */
 OL_MUST_CHECK enum ol_status ol_runtime_need_tokenizer(const struct ol_runtime *runtime,
 						       struct ol_error *err);
+
+/* How this model's conversations become ids; borrows from the runtime. */
+struct ol_chat_format ol_runtime_chat_format(const struct ol_runtime *runtime);
 
 /* The ids of a conversation through the model's chat template; user text cannot become a special
  * token. messages: a JSON array of {role, content}; borrowed. */
