@@ -452,14 +452,13 @@ static bool take_part(struct ol_dataset *d, const struct part *part, int index)
 	struct ol_example *e = &d->examples[d->count];
 	*e = part->example;
 	e->id = e->record->id;
-	e->key = e->split = e->record->key;
+	e->key = e->record->key;
 	if (index > 0) {
 		char id[OL_RECORD_NAME_MAX + 32];
 		const int size = snprintf(id, sizeof id, "%s#%d", e->record->id, index + 1);
 		e->id = ol_text_copy(&d->ids, id, (size_t)size);
-		e->key = ol_record_key(id, (size_t)size);
 		if (e->record->turns[0].role == OL_ROLE_TEXT)
-			e->split = e->key;
+			e->key = ol_record_key(id, (size_t)size);
 	}
 	if (!e->id)
 		return false;

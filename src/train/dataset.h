@@ -23,9 +23,8 @@
 struct ol_example {
 	const char *id; /* the record's; of a second part and on, "ID#2" … */
 	const char *contributor;
-	uint64_t key;   /* first 8 bytes of SHA-256(id): keys dropout */
-	uint64_t split; /* decides what is held out: the key; the parts of one conversation share
-			 * the first one's */
+	uint64_t key; /* first 8 bytes of SHA-256(id): keys order, hold-out and dropout; the parts
+		       * of a conversation have the first one's, so that they stay together */
 	const struct ol_record *record;
 	struct ol_sequence sequence; /* a preference: with the chosen answer */
 	struct ol_sequence rejected; /* count 0 unless a preference          */
