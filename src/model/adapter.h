@@ -108,6 +108,11 @@ size_t ol_adapter_bytes(const struct ol_adapter *adapter); /* of memory it holds
  * all or nothing. */
 OL_MUST_CHECK enum ol_status ol_adapter_write(const struct ol_adapter *adapter, const char *folder,
 					      struct ol_error *err);
+/* Base and adapter as one new model, W + scale B A (docs/ARITHMETIC.md, "Merging"), its matrices in
+ * the type asked for: a model file, all or nothing. */
+OL_MUST_CHECK enum ol_status ol_adapter_merge(const char *output, const struct ol_model *base,
+					      const struct ol_adapter *adapter,
+					      enum ol_weight_type type, struct ol_error *err);
 /* A GGUF LoRA file that llama.cpp loads over ol_export_gguf's base. */
 OL_MUST_CHECK enum ol_status ol_adapter_write_gguf(const struct ol_adapter *adapter,
 						   const char *path, const struct ol_config *base,

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "model/adapter.h"
+#include "model/layout.h"
 #include "model/source.h"
 
 enum {
@@ -34,6 +35,15 @@ static inline enum ol_linear ol_linear_at(const struct ol_config *c, int index, 
 {
 	*layer = index / OL_LAYER_LINEARS;
 	return *layer == c->layers ? OL_LINEAR_HEAD : (enum ol_linear)(index % OL_LAYER_LINEARS);
+}
+
+/* The same linear among the model's tensors. */
+static inline enum ol_tensor_role ol_linear_role(enum ol_linear linear)
+{
+	static const enum ol_tensor_role roles[OL_LINEARS] = {
+		OL_TENSOR_Q,    OL_TENSOR_K,  OL_TENSOR_V,    OL_TENSOR_O,
+		OL_TENSOR_GATE, OL_TENSOR_UP, OL_TENSOR_DOWN, OL_TENSOR_HEAD};
+	return roles[linear];
 }
 
 /* "model.layers.0.self_attn.q_proj", "lm_head": what Hugging Face calls a linear. */

@@ -73,6 +73,10 @@ OL_MUST_CHECK enum ol_status ol_config_parse(struct ol_config *config, const cha
 					     size_t size, const char *generation_json,
 					     size_t generation_size, const char *path,
 					     struct ol_error *err);
+/* The other way: a config.json. OL_ERR_UNSUPPORTED where it has no way to say this config. */
+OL_MUST_CHECK enum ol_status ol_config_write_json(struct ol_buf *json,
+						  const struct ol_config *config, bool bf16,
+						  const char *path, struct ol_error *err);
 /* Every number inside its limits and consistent with the others; called by every reader. */
 OL_MUST_CHECK enum ol_status ol_config_check(const struct ol_config *config, const char *path,
 					     struct ol_error *err);

@@ -24,6 +24,11 @@ struct export
 	float factors[OL_HEAD_DIM_MAX]; /* rope_freqs.weight */
 };
 
+const char *ol_gguf_arch_name(const struct ol_config *c)
+{
+	return ol_arch_name(c->arch == OL_ARCH_MISTRAL ? OL_ARCH_LLAMA : c->arch);
+}
+
 /* ---- Metadata ----------------------------------------------------------------------------- */
 
 static const char *key(const struct export *e, char full[128], const char *name)
@@ -185,15 +190,13 @@ static void describe_all(struct export *e)
 	}
 }
 
-/* The row of ours that stands at row r of the file: the architecture "llama" interleaves the halves
- * of each head of q and k. */
-static int file_row(const struct export *e, const struct ol_tensor *t, int r)
+int ol_gguf_file_row(const struct ol_config *c, enum ol_tensor_role role, int row)
 {
-	const int d = e->model->config.head_dim, within = r % d;
-	const bool llama = strcmp(e->arch, "llama") == 0;
-	if (!llama || (t->role != OL_TENSOR_Q && t->role != OL_TENSOR_K))
-		return r;
-	return r - within + within / 2 + within % 2 * (d / 2);
+	const int d = c->head_dim, within = row % d;
+	const bool llama = c->arch == OL_ARCH_LLAMA || c->arch == OL_ARCH_MISTRAL;
+	if (!llama || (role != OL_TENSOR_Q && role != OL_TENSOR_K))
+		return row;
+	return row - within + within / 2 + within % 2 * (d / 2);
 }
 
 static enum ol_status pad_file(struct export *e, uint64_t begin, struct ol_error *err)
@@ -209,8 +212,8 @@ static enum ol_status write_tensor(struct export *e, struct ol_tensor *t, struct
 	const size_t size = ol_canonical_row_bytes(t->type, t->cols);
 	enum ol_status s = OL_OK;
 	for (int r = 0; s == OL_OK && r < t->rows; r++) {
-		s = ol_model_rows((void *)(uintptr_t)e->model, t, e->row, file_row(e, t, r), 1,
-				  err);
+		s = ol_model_rows((void *)(uintptr_t)e->model, t, e->row,
+				  ol_gguf_file_row(&e->model->config, t->role, r), 1, err);
 		if (s == OL_OK && widen) {
 			ol_dequantize_row(e->floats, t->type, e->row, t->cols);
 			s = ol_writer_append(e->writer, e->floats,
@@ -281,9 +284,7 @@ static enum ol_status prepare(struct export *e, struct ol_error *err)
 enum ol_status ol_export_gguf(const char *output, const struct ol_model *model,
 			      struct ol_error *err)
 {
-	struct export e = {.model = model, .arch = ol_arch_name(model->config.arch)};
-	if (model->config.arch == OL_ARCH_MISTRAL)
-		e.arch = "llama";
+	struct export e = {.model = model, .arch = ol_gguf_arch_name(&model->config)};
 	ol_buf_init(&e.metadata.body, (size_t)1 << 30);
 	ol_buf_init(&e.tensors, (size_t)1 << 30);
 	enum ol_status s = prepare(&e, err);

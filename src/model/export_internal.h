@@ -1,9 +1,15 @@
-/* model/export_internal.h, floor 2: the two halves of writing a GGUF file. */
+/* model/export_internal.h, floor 2: what the writers of GGUF files share. */
 #ifndef OL_MODEL_EXPORT_INTERNAL_H
 #define OL_MODEL_EXPORT_INTERNAL_H
 
 #include "model/gguf.h"
 #include "model/model_internal.h"
+
+/* What GGUF calls the architecture: Mistral is a llama there. */
+const char *ol_gguf_arch_name(const struct ol_config *c);
+/* The row of ours that stands at this row of the file: the architecture "llama" interleaves the
+ * halves of each head of q and k. */
+int ol_gguf_file_row(const struct ol_config *c, enum ol_tensor_role role, int row);
 
 /* The metadata so far: keys with their values, and how many. */
 struct ol_gguf_metadata {

@@ -228,6 +228,19 @@ static const char *layer_name(enum ol_tensor_role role, bool gemma)
 	OL_UNREACHABLE();
 }
 
+void ol_folder_tensor_name(char *out, size_t room, const struct ol_tensor *tensor, bool gemma)
+{
+	if (tensor->role == OL_TENSOR_EMBED)
+		snprintf(out, room, "model.embed_tokens.weight");
+	else if (tensor->role == OL_TENSOR_HEAD)
+		snprintf(out, room, "lm_head.weight");
+	else if (tensor->role == OL_TENSOR_FINAL_NORM)
+		snprintf(out, room, "model.norm.weight");
+	else
+		snprintf(out, room, "model.layers.%d.%s", tensor->layer,
+			 layer_name(tensor->role, gemma));
+}
+
 static void folder_name(void *context, char *out, struct ol_import_slot *slot,
 			const struct ol_tensor *tensor)
 {
@@ -235,13 +248,8 @@ static void folder_name(void *context, char *out, struct ol_import_slot *slot,
 	const bool gemma = f->plan.config.post_norms;
 	if (tensor->role == OL_TENSOR_EMBED)
 		snprintf(out, OL_SOURCE_NAME_MAX, "%s", f->embed_name);
-	else if (tensor->role == OL_TENSOR_HEAD)
-		snprintf(out, OL_SOURCE_NAME_MAX, "lm_head.weight");
-	else if (tensor->role == OL_TENSOR_FINAL_NORM)
-		snprintf(out, OL_SOURCE_NAME_MAX, "model.norm.weight");
 	else
-		snprintf(out, OL_SOURCE_NAME_MAX, "model.layers.%d.%s", tensor->layer,
-			 layer_name(tensor->role, gemma));
+		ol_folder_tensor_name(out, OL_SOURCE_NAME_MAX, tensor, gemma);
 	slot->add = gemma && ol_tensor_is_norm(tensor->role) ? 1 : 0;
 }
 

@@ -62,7 +62,8 @@ OL_MUST_CHECK enum ol_status ol_import_folder(const char *output, const char *pa
 OL_MUST_CHECK enum ol_status ol_import_gguf(const char *output, const char *path,
 					    const struct ol_import_options *options,
 					    struct ol_error *err);
-/* What GGUF calls a tensor. */
+/* What a Hugging Face folder calls a tensor, and what GGUF does. */
+void ol_folder_tensor_name(char *out, size_t room, const struct ol_tensor *tensor, bool gemma);
 void ol_gguf_tensor_name(char *out, size_t room, const struct ol_tensor *tensor);
 
 #endif
