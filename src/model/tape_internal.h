@@ -62,6 +62,7 @@ enum ol_tape_task_kind { OL_TASK_DX, OL_TASK_DW, OL_TASK_DA, OL_TASK_DB, OL_TASK
 struct ol_tape_task {
 	enum ol_tape_task_kind kind;
 	int which, begin, end; /* linear of the group, or vector; columns or outputs */
+	int row0, row1;        /* of dx                                              */
 };
 
 struct ol_tape {

@@ -3,7 +3,8 @@
  * up), continued over their adapters in the same order. */
 #include "model/tape_internal.h"
 
-#include <string.h>
+/* Pieces of dx smaller than this cost more than they share out. */
+enum { DX_COLUMNS_MIN = 256, DX_ROWS_MIN = 64 };
 
 static const struct ol_matrix *weight_of(const struct ol_tape *t, int layer, enum ol_linear linear)
 {
@@ -213,17 +214,26 @@ struct spread {
 	const struct ol_tape_group *g;
 };
 
-static void spread_dx(struct ol_tape *t, const struct ol_tape_group *g, int k0, int k1, int thread)
+static void spread_dx(struct ol_tape *t, const struct ol_tape_group *g,
+		      const struct ol_tape_task *task, int thread)
 {
 	float *scratch = ol_tape_scratch(t, thread);
-	const size_t width = (size_t)g->inputs;
-	for (int i = 0; i < g->count; i++)
-		t->gradients->matmul_dx(g->dx, width, g->dy[i], (size_t)g->weights[i]->rows,
-					g->weights[i], g->rows, k0, k1, i > 0, scratch);
-	for (int i = 0; i < g->count && !t->dropout; i++)
-		if (g->lora[i])
-			t->gradients->matmul_dx(g->dx, width, t->dh[i], (size_t)g->lora[i]->rank,
-						&g->lora[i]->a, g->rows, k0, k1, true, scratch);
+	const size_t width = (size_t)g->inputs, row0 = (size_t)task->row0;
+	const int rows = task->row1 - task->row0;
+	float *dx = g->dx + row0 * width;
+	for (int i = 0; i < g->count; i++) {
+		const struct ol_matrix *w = g->weights[i];
+		t->gradients->matmul_dx(dx, width, g->dy[i] + row0 * (size_t)w->rows,
+					(size_t)w->rows, w, rows, task->begin, task->end, i > 0,
+					scratch);
+	}
+	for (int i = 0; i < g->count && !t->dropout; i++) {
+		const struct ol_lora_view *lora = g->lora[i];
+		if (lora)
+			t->gradients->matmul_dx(dx, width, t->dh[i] + row0 * (size_t)lora->rank,
+						(size_t)lora->rank, &lora->a, rows, task->begin,
+						task->end, true, scratch);
+	}
 }
 
 static void spread_vector(struct ol_tape *t, const struct ol_tape_vector *v, int i0, int i1)
@@ -245,7 +255,7 @@ static void spread_piece(void *context, int index, int thread)
 	const int i = task->which, begin = task->begin, end = task->end;
 	const size_t inputs = g ? (size_t)g->inputs : 0;
 	switch (task->kind) {
-	case OL_TASK_DX: spread_dx(t, g, begin, end, thread); return;
+	case OL_TASK_DX: spread_dx(t, g, task, thread); return;
 	case OL_TASK_DW:
 		t->gradients->matmul_dw(weight_gradient_of(t, g, i), g->dy[i],
 					(size_t)g->weights[i]->rows, g->x, inputs, g->rows, begin,
@@ -274,7 +284,24 @@ static void add_tasks(struct ol_tape *t, enum ol_tape_task_kind kind, int which,
 	for (int begin = 0; begin < size; begin += step) {
 		OL_ASSERT(t->task_count < t->task_room);
 		t->tasks[t->task_count++] =
-			(struct ol_tape_task){kind, which, begin, OL_MIN(begin + step, size)};
+			(struct ol_tape_task){kind, which, begin, OL_MIN(begin + step, size), 0, 0};
+	}
+}
+
+/* One piece of dx a thread, since every piece rearranges the dy that it reads: columns as long as
+ * they are wide, then rows. */
+static void add_dx_tasks(struct ol_tape *t, const struct ol_tape_group *g)
+{
+	const int columns = OL_MIN(t->thread_count, OL_MAX(g->inputs / DX_COLUMNS_MIN, 1));
+	const int strips =
+		OL_MIN((t->thread_count + columns - 1) / columns, OL_MAX(g->rows / DX_ROWS_MIN, 1));
+	for (int i = 0; i < strips; i++) {
+		const int first = t->task_count;
+		add_tasks(t, OL_TASK_DX, 0, g->inputs, columns, OL_PANEL);
+		for (int j = first; j < t->task_count; j++) {
+			t->tasks[j].row0 = (int)((int64_t)g->rows * i / strips);
+			t->tasks[j].row1 = (int)((int64_t)g->rows * (i + 1) / strips);
+		}
 	}
 }
 
@@ -300,7 +327,7 @@ void ol_tape_group_spread(struct ol_tape *t, struct ol_tape_group *g)
 	observe(t, g);
 	t->task_count = 0;
 	if (g->dx)
-		add_tasks(t, OL_TASK_DX, 0, g->inputs, t->thread_count * 2, OL_PANEL);
+		add_dx_tasks(t, g);
 	for (int i = 0; i < g->count; i++) {
 		const struct ol_lora_gradient *wanted = gradient_of(t, g, i);
 		const int outputs = g->weights[i]->rows;
