@@ -6,6 +6,7 @@
 #include "math/gradients_internal.h"
 #include "math/kernels_internal.h"
 #include "math/lanes_functions.h"
+#include "math/lanes_philox.h"
 
 /* Runs the rest for vectors i = 0, 16, ... with n lanes each: 16, and what is left at the end. In
  * the first branch n is a constant, so that load and store need no mask there. */
@@ -196,34 +197,8 @@ float OL_LANES_NAME(ol_cross_entropy)(float *dlogits, const float *logits, int c
 
 /* --- dropout ---------------------------------------------------------------------------------- */
 
-/* Philox for the counters (block + 0 .. 15, c1, c2, c3), step by step beside each other: loops that
- * compilers turn into vectors. word[w][i] is word w of block + i. */
-static void philox_16(uint32_t word[4][16], uint32_t block, uint32_t c1, uint32_t c2, uint32_t c3,
-		      const uint32_t key[2])
-{
-	uint32_t k0 = key[0], k1 = key[1];
-	for (uint32_t i = 0; i < 16; i++) {
-		word[0][i] = block + i;
-		word[1][i] = c1;
-		word[2][i] = c2;
-		word[3][i] = c3;
-	}
-	for (int round = 0; round < 10; round++) {
-		for (int i = 0; i < 16; i++) {
-			const uint64_t a = (uint64_t)0xD2511F53u * word[0][i];
-			const uint64_t b = (uint64_t)0xCD9E8D57u * word[2][i];
-			word[0][i] = (uint32_t)(b >> 32) ^ word[1][i] ^ k0;
-			word[1][i] = (uint32_t)b;
-			word[2][i] = (uint32_t)(a >> 32) ^ word[3][i] ^ k1;
-			word[3][i] = (uint32_t)a;
-		}
-		k0 += 0x9E3779B9u;
-		k1 += 0xBB67AE85u;
-	}
-}
-
 void OL_LANES_NAME(ol_dropout)(float *y, const float *x, const struct ol_dropout *key,
-			       uint64_t example, uint32_t position, int n)
+			       uint64_t example, uint32_t position, int count)
 {
 	const uint32_t seed[2] = {(uint32_t)key->seed, (uint32_t)(key->seed >> 32)};
 	const uint32_t place[4] = {OL_PURPOSE_DROPOUT, key->step,
@@ -231,19 +206,25 @@ void OL_LANES_NAME(ol_dropout)(float *y, const float *x, const struct ol_dropout
 	const float kept = 1.0f / (1.0f - key->rate);
 	/* (t + 1/2) 2^-24 < rate, for the 24 bits t, is t < threshold: rate 2^24 is exact. */
 	const uint32_t threshold = (uint32_t)ceil((double)key->rate * 0x1p24 - 0.5);
+	const v16 zero = v16_set(0.0f);
 	uint32_t row[4], word[4][16];
+	float factor[64];
 
 	ol_philox(row, place, seed);
-	for (int i = 0; i < n; i += 64) {
-		philox_16(word, (uint32_t)(i / 4), (uint32_t)example, (uint32_t)(example >> 32),
+	for (int at = 0; at < count; at += 64) {
+		const float *from = x + at;
+		float *to = y + at;
+		philox_16(word, (uint32_t)(at / 4), (uint32_t)example, (uint32_t)(example >> 32),
 			  row[2], row);
-		float factor[64];
 		for (int b = 0; b < 16; b++)
 			for (int w = 0; w < 4; w++)
 				factor[4 * b + w] = word[w][b] >> 8 < threshold ? 0.0f : kept;
-		const int count = OL_MIN(64, n - i);
-		for (int j = 0; j < count; j++)
-			y[i + j] = factor[j] == 0.0f ? 0.0f : x[i + j] * factor[j];
+		/* A dropped x becomes +0 whatever its sign. */
+		FOR_LANES(OL_MIN(64, count - at), {
+			const v16 f = v16_load(factor + i);
+			const v16 scaled = v16_mul(load(from + i, n), f);
+			store(to + i, v16_select(v16_less(zero, f), scaled, zero), n);
+		});
 	}
 }
 
