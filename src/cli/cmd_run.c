@@ -32,7 +32,7 @@ static enum ol_status demo_once(struct demo_result *result, const struct ol_mode
 	enum ol_status s = ol_engine_open(&engine, model, &options, err);
 	if (s != OL_OK)
 		return s;
-	s = ol_score_tokens(&score, engine, tokens, DEMO_TOKENS, -1, DEMO_TOKENS, NULL, err);
+	s = ol_score_tokens(&score, engine, NULL, tokens, DEMO_TOKENS, -1, DEMO_TOKENS, NULL, err);
 	result->seconds = score.seconds;
 	memcpy(result->hash, score.logits_sha256, sizeof result->hash);
 	ol_engine_close(engine);

@@ -97,6 +97,14 @@ OL_MUST_CHECK enum ol_status ol_adapter_open(struct ol_adapter **adapter_out, co
 					     const struct ol_config *base, struct ol_error *err);
 void ol_adapter_close(struct ol_adapter *adapter);
 
+/* What a folder says of itself, to list it: its base need not be known. */
+struct ol_adapter_about {
+	struct ol_adapter_config config; /* targets: of the tensors that are there */
+	uint64_t parameters, bytes;      /* of the tensors; of their file          */
+};
+OL_MUST_CHECK enum ol_status ol_adapter_look(struct ol_adapter_about *about, const char *folder,
+					     struct ol_error *err);
+
 const struct ol_adapter_config *ol_adapter_settings(const struct ol_adapter *adapter);
 const struct ol_adapter_view *ol_adapter_views(const struct ol_adapter *adapter);
 const struct ol_lora_tensors *ol_adapter_tensors(const struct ol_adapter *adapter);

@@ -95,14 +95,21 @@ static enum ol_status take_linear(struct opening *o, int index)
 	return s;
 }
 
+static enum ol_status check_header(const uint8_t *file, size_t size, const char *path,
+				   struct ol_error *err)
+{
+	if (size >= 8 && ol_load_u64(file) > OL_ADAPTER_HEADER_MAX)
+		return ol_fail(err, OL_ERR_INPUT,
+			       "%s: a header of %llu bytes, above an adapter's limit of %d", path,
+			       (unsigned long long)ol_load_u64(file), OL_ADAPTER_HEADER_MAX);
+	return OL_OK;
+}
+
 static enum ol_status take_all(struct opening *o, const uint8_t *file, size_t file_size)
 {
-	if (file_size >= 8 && ol_load_u64(file) > OL_ADAPTER_HEADER_MAX)
-		return ol_fail(o->err, OL_ERR_INPUT,
-			       "%s: a header of %llu bytes, above an adapter's limit of %d",
-			       o->path, (unsigned long long)ol_load_u64(file),
-			       OL_ADAPTER_HEADER_MAX);
-	enum ol_status s = ol_safetensors_read(&o->list, file, file_size, o->path, o->err);
+	enum ol_status s = check_header(file, file_size, o->path, o->err);
+	if (s == OL_OK)
+		s = ol_safetensors_read(&o->list, file, file_size, o->path, o->err);
 	if (s == OL_OK)
 		s = ol_source_list_sort(&o->list, o->err);
 	for (int i = 0; s == OL_OK && i < ol_linear_count(o->base); i++)
@@ -166,20 +173,69 @@ static enum ol_status map_part(struct ol_map *map, const char *folder, const cha
 	return s;
 }
 
+/* Both files of a folder; close them whatever happened. */
+static enum ol_status map_folder(struct ol_map *config, struct ol_map *file, const char *folder,
+				 struct ol_error *err)
+{
+	enum ol_status s = map_part(config, folder, "adapter_config.json", err);
+	if (s == OL_OK && config->size > OL_ADAPTER_CONFIG_MAX)
+		s = ol_fail(err, OL_ERR_INPUT,
+			    "%s/adapter_config.json: %zu bytes, above the limit of %d", folder,
+			    config->size, OL_ADAPTER_CONFIG_MAX);
+	return s == OL_OK ? map_part(file, folder, "adapter_model.safetensors", err) : s;
+}
+
 enum ol_status ol_adapter_open(struct ol_adapter **adapter_out, const char *folder,
 			       const struct ol_config *base, struct ol_error *err)
 {
 	struct ol_map config = {0}, file = {0};
-	enum ol_status s = map_part(&config, folder, "adapter_config.json", err);
-	if (s == OL_OK && config.size > OL_ADAPTER_CONFIG_MAX)
-		s = ol_fail(err, OL_ERR_INPUT,
-			    "%s/adapter_config.json: %zu bytes, above the limit of %d", folder,
-			    config.size, OL_ADAPTER_CONFIG_MAX);
-	if (s == OL_OK)
-		s = map_part(&file, folder, "adapter_model.safetensors", err);
+	enum ol_status s = map_folder(&config, &file, folder, err);
 	if (s == OL_OK)
 		s = ol_adapter_open_bytes(adapter_out, (const char *)config.data, config.size,
 					  file.data, file.size, folder, base, err);
+	ol_map_close(&file);
+	ol_map_close(&config);
+	return s;
+}
+
+/* The linears that the tensors' names speak of. */
+static void look_at(struct ol_adapter_about *about, const struct ol_source_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct ol_source_tensor *t = &list->items[i];
+		about->parameters += t->dims == 2 ? t->shape[0] * t->shape[1] : 0;
+		for (int k = 0; k < OL_LINEARS; k++) {
+			char part[OL_MODULE_NAME_MAX];
+			snprintf(part, sizeof part, ".%s.lora_",
+				 ol_module_short_name((enum ol_linear)k));
+			if (strstr(t->name, part))
+				about->config.targets |= 1u << k;
+		}
+	}
+}
+
+enum ol_status ol_adapter_look(struct ol_adapter_about *about, const char *folder,
+			       struct ol_error *err)
+{
+	struct ol_map config = {0}, file = {0};
+	struct ol_peft_config peft = {0};
+	struct ol_source_list list = {0};
+	*about = (struct ol_adapter_about){0};
+	enum ol_status s = map_folder(&config, &file, folder, err);
+	if (s == OL_OK)
+		s = ol_peft_config_parse(&peft, (const char *)config.data, config.size, folder,
+					 err);
+	if (s == OL_OK)
+		s = check_header(file.data, file.size, folder, err);
+	if (s == OL_OK)
+		s = ol_safetensors_read(&list, file.data, file.size, folder, err);
+	if (s == OL_OK) {
+		about->config = peft.config;
+		about->bytes = file.size;
+		look_at(about, &list);
+	}
+	ol_source_list_release(&list);
+	ol_peft_config_release(&peft);
 	ol_map_close(&file);
 	ol_map_close(&config);
 	return s;

@@ -28,9 +28,8 @@ OL_MUST_CHECK enum ol_status ol_adapter_manifest(struct ol_manifest *manifest, b
 						 const char *folder, struct ol_error *err);
 /* The model of the home that is its base: by the id in its manifest, else by the base's name in
  * its manifest or its adapter_config.json. */
-OL_MUST_CHECK enum ol_status ol_adapter_base(const struct ol_home *home,
-					     char name[OL_NAME_MAX + 1], const char *folder,
-					     struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_adapter_base(const struct ol_home *home, char name[OL_NAME_MAX + 1],
+					     const char *folder, struct ol_error *err);
 
 /* Puts an adapter, its manifest and its card under a name, all or nothing. The manifest's
  * adapter_sha256 is filled in. A name that is taken is refused unless `replace`. */

@@ -6,14 +6,17 @@
 #include <string.h>
 
 enum ol_status ol_prefill(struct ol_engine *engine, struct ol_session *session,
-			  const int32_t *tokens, size_t count, float *logits, struct ol_error *err)
+			  const struct ol_adapter_view *adapter, const int32_t *tokens,
+			  size_t count, float *logits, struct ol_error *err)
 {
 	const size_t most = (size_t)ol_engine_step_rows(engine);
 	enum ol_status s = OL_OK;
 	for (size_t done = 0; done < count && s == OL_OK;) {
 		const size_t chunk = OL_MIN(most, count - done);
-		struct ol_run run = {
-			.session = session, .tokens = tokens + done, .count = (int)chunk};
+		struct ol_run run = {.session = session,
+				     .tokens = tokens + done,
+				     .count = (int)chunk,
+				     .adapter = adapter};
 		done += chunk;
 		if (done == count && logits) {
 			run.want = OL_LOGITS_LAST;
@@ -25,19 +28,22 @@ enum ol_status ol_prefill(struct ol_engine *engine, struct ol_session *session,
 }
 
 /* Prompt and answer through a session of their own. */
-static enum ol_status run(struct ol_answer *a, struct ol_engine *engine, struct ol_session *session,
-			  struct ol_sampler *sampler, float *logits, struct ol_error *err)
+static enum ol_status run(struct ol_answer *a, const struct ol_runtime *r,
+			  struct ol_session *session, struct ol_sampler *sampler, float *logits,
+			  struct ol_error *err)
 {
+	const struct ol_adapter_view *adapter = ol_runtime_adapter(r);
 	const struct ol_tokens *history = ol_answer_history(a);
 	struct ol_generation *g = ol_answer_generation(a);
 	const double start = ol_clock_seconds();
-	enum ol_status s = ol_prefill(engine, session, history->ids, history->count, logits, err);
+	enum ol_status s =
+		ol_prefill(r->engine, session, adapter, history->ids, history->count, logits, err);
 	const double prefilled = ol_clock_seconds();
 	for (bool more = true; s == OL_OK && more;) {
 		s = ol_answer_take(a, logits, sampler, &more, err);
 		if (s == OL_OK && more)
-			s = ol_prefill(engine, session, &history->ids[history->count - 1], 1,
-				       logits, err);
+			s = ol_prefill(r->engine, session, adapter,
+				       &history->ids[history->count - 1], 1, logits, err);
 	}
 	g->prefill_seconds = prefilled - start;
 	g->decode_seconds = ol_clock_seconds() - prefilled;
@@ -65,7 +71,7 @@ enum ol_status ol_generate(struct ol_generation *generation, struct ol_runtime *
 	    ol_sampler_open(&sampler, model.kernels, config->vocab_size) != OL_OK)
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for the prompt");
 	if (s == OL_OK)
-		s = run(answer, runtime->engine, session, sampler, logits, err);
+		s = run(answer, runtime, session, sampler, logits, err);
 	if (s == OL_OK) { /* it is the caller's now */
 		*generation = *ol_answer_generation(answer);
 		*ol_answer_generation(answer) = (struct ol_generation){0};

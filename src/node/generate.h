@@ -16,9 +16,10 @@ OL_MUST_CHECK enum ol_status ol_generate(struct ol_generation *generation,
 					 const struct ol_answer_options *options,
 					 struct ol_error *err);
 
-/* Runs tokens through a session in chunks of at most the engine's step; logits (vocab) of the
- * last. */
+/* Runs tokens through a session in chunks of at most the engine's step, under an adapter or NULL;
+ * logits (vocab) of the last. */
 OL_MUST_CHECK enum ol_status ol_prefill(struct ol_engine *engine, struct ol_session *session,
+					const struct ol_adapter_view *adapter,
 					const int32_t *tokens, size_t count, float *logits,
 					struct ol_error *err);
 

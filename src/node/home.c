@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char extension[] = ".olm";
@@ -119,12 +120,20 @@ enum ol_status ol_home_find_model(const struct ol_home *home, char path[OL_PATH_
 	return s;
 }
 
+bool ol_home_has_model(const struct ol_home *home, const char *model)
+{
+	char path[OL_PATH_MAX];
+	struct stat about;
+	return ol_home_model_path(home, path, model, NULL) == OL_OK && stat(path, &about) == 0 &&
+	       S_ISREG(about.st_mode);
+}
+
 static int compare_names(const void *a, const void *b)
 {
 	return strcmp(a, b);
 }
 
-static bool push_name(struct ol_names *names, const char *name, size_t length)
+bool ol_names_push(struct ol_names *names, const char *name, size_t length)
 {
 	if (names->count == names->room) {
 		const size_t room = OL_MAX(2 * names->room, (size_t)16);
@@ -154,13 +163,18 @@ enum ol_status ol_home_models(const struct ol_home *home, struct ol_names *names
 		if (length <= tail || length - tail > OL_NAME_MAX || entry->d_name[0] == '.' ||
 		    strcmp(entry->d_name + length - tail, extension) != 0)
 			continue;
-		if (!push_name(names, entry->d_name, length - tail))
+		if (!ol_names_push(names, entry->d_name, length - tail))
 			s = ol_fail(err, OL_ERR_FULL, "out of memory while listing %s", folder);
 	}
 	closedir(dir);
+	ol_names_sort(names);
+	return s;
+}
+
+void ol_names_sort(struct ol_names *names)
+{
 	if (names->count > 0)
 		qsort(names->names, names->count, sizeof *names->names, compare_names);
-	return s;
 }
 
 void ol_names_release(struct ol_names *names)

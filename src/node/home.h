@@ -2,6 +2,7 @@
  *
  *     $OPENLEDGER_HOME, else $XDG_DATA_HOME/openledger, else ~/.local/share/openledger
  *         models/NAME.olm
+ *         adapters/NAME/      (node/adapters.h)
  *
  * A model is named everywhere by NAME, or by a path that contains a '/'. */
 #ifndef OL_NODE_HOME_H
@@ -30,6 +31,9 @@ OL_MUST_CHECK enum ol_status ol_home_model_path(const struct ol_home *home, char
 OL_MUST_CHECK enum ol_status ol_home_find_model(const struct ol_home *home, char path[OL_PATH_MAX],
 						const char *model, struct ol_error *err);
 
+/* Is there such a model? */
+bool ol_home_has_model(const struct ol_home *home, const char *model);
+
 struct ol_names {
 	char (*names)[OL_NAME_MAX + 1];
 	size_t count, room;
@@ -37,6 +41,9 @@ struct ol_names {
 /* Names of all models, sorted. */
 OL_MUST_CHECK enum ol_status ol_home_models(const struct ol_home *home, struct ol_names *names,
 					    struct ol_error *err);
+/* Appends one; false: out of memory. */
+OL_MUST_CHECK bool ol_names_push(struct ol_names *names, const char *name, size_t length);
+void ol_names_sort(struct ol_names *names);
 void ol_names_release(struct ol_names *names);
 
 #endif

@@ -1,6 +1,7 @@
 #include "node/runtime.h"
 
 #include "base/pool.h"
+#include "node/adapters.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -61,18 +62,50 @@ static enum ol_status open_texts(struct ol_runtime *r, struct ol_error *err)
 enum ol_status ol_runtime_open(struct ol_runtime *runtime, const struct ol_home *home,
 			       const char *name, struct ol_error *err)
 {
-	char path[OL_PATH_MAX];
+	char path[OL_PATH_MAX], base[OL_NAME_MAX + 1];
+	const char *model = name;
 	*runtime = (struct ol_runtime){0};
-	enum ol_status s = ol_home_find_model(home, path, name, err);
+	enum ol_status s = OL_OK;
+	const bool adapted = !ol_home_has_model(home, name) && ol_home_has_adapter(home, name);
+	if (adapted) {
+		s = ol_home_find_adapter(home, path, name, err);
+		if (s == OL_OK)
+			s = ol_adapter_base(home, base, path, err);
+		model = base;
+	}
+	if (s == OL_OK)
+		s = ol_home_find_model(home, path, model, err);
 	if (s != OL_OK)
 		return s;
 	snprintf(runtime->name, sizeof runtime->name, "%s", name);
 	s = ol_model_open(&runtime->model, path, err);
 	if (s == OL_OK)
 		s = open_texts(runtime, err);
+	if (s == OL_OK && adapted)
+		s = ol_runtime_adapt(runtime, home, name, err);
 	if (s != OL_OK)
 		ol_runtime_close(runtime);
 	return s;
+}
+
+enum ol_status ol_runtime_adapt(struct ol_runtime *runtime, const struct ol_home *home,
+				const char *adapter, struct ol_error *err)
+{
+	char folder[OL_PATH_MAX];
+	struct ol_adapter *opened = NULL;
+	enum ol_status s = ol_home_find_adapter(home, folder, adapter, err);
+	if (s == OL_OK)
+		s = ol_adapter_open(&opened, folder, ol_model_config(runtime->model), err);
+	if (s != OL_OK)
+		return s;
+	ol_adapter_close(runtime->adapter);
+	runtime->adapter = opened;
+	return OL_OK;
+}
+
+const struct ol_adapter_view *ol_runtime_adapter(const struct ol_runtime *runtime)
+{
+	return runtime->adapter ? ol_adapter_views(runtime->adapter) : NULL;
 }
 
 enum ol_status ol_runtime_start(struct ol_runtime *runtime, const struct ol_engine_options *options,
@@ -87,6 +120,7 @@ void ol_runtime_close(struct ol_runtime *runtime)
 	ol_engine_close(runtime->engine);
 	ol_template_close(runtime->chat);
 	ol_tokenizer_close(runtime->tokenizer);
+	ol_adapter_close(runtime->adapter);
 	ol_model_close(runtime->model);
 	*runtime = (struct ol_runtime){0};
 }

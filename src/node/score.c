@@ -9,6 +9,7 @@
 
 struct scoring {
 	struct ol_engine *engine;
+	const struct ol_adapter_view *adapter;
 	struct ol_score *score;
 	struct ol_sha256 hash;
 	float *logits;   /* (chunk, vocab) */
@@ -34,7 +35,8 @@ static enum ol_status score_window(struct scoring *g, int count, int scored_from
 				     .tokens = g->tokens + done,
 				     .count = rows,
 				     .want = OL_LOGITS_ALL,
-				     .logits = g->logits};
+				     .logits = g->logits,
+				     .adapter = g->adapter};
 		s = ol_engine_step(g->engine, &run, 1, err);
 		if (s == OL_OK)
 			ol_sha256_update(&g->hash, g->logits,
@@ -56,13 +58,15 @@ static enum ol_status score_window(struct scoring *g, int count, int scored_from
 	return s;
 }
 
-enum ol_status ol_score_tokens(struct ol_score *score, struct ol_engine *engine, const int32_t *ids,
+enum ol_status ol_score_tokens(struct ol_score *score, struct ol_engine *engine,
+			       const struct ol_adapter_view *adapter, const int32_t *ids,
 			       size_t count, int32_t lead, int window, float *nats_out,
 			       struct ol_error *err)
 {
 	const size_t vocab = (size_t)ol_model_config(ol_engine_model(engine))->vocab_size;
 	const double start = ol_clock_seconds();
 	struct scoring g = {.engine = engine,
+			    .adapter = adapter,
 			    .score = score,
 			    .chunk = OL_MIN(CHUNK_MAX, ol_engine_step_rows(engine))};
 	*score = (struct ol_score){0};
@@ -111,8 +115,8 @@ enum ol_status ol_score_text(struct ol_score *score, struct ol_runtime *runtime,
 	if (s == OL_OK) {
 		const int32_t bos = ol_model_config(runtime->model)->bos_id;
 		const bool has_lead = opening.count > 0 && opening.ids[0] == bos;
-		s = ol_score_tokens(score, runtime->engine, ids.ids, ids.count, has_lead ? bos : -1,
-				    window, NULL, err);
+		s = ol_score_tokens(score, runtime->engine, ol_runtime_adapter(runtime), ids.ids,
+				    ids.count, has_lead ? bos : -1, window, NULL, err);
 		score->bytes = size;
 	}
 	ol_tokens_release(&opening);

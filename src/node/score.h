@@ -23,8 +23,9 @@ struct ol_score {
 OL_MUST_CHECK enum ol_status ol_score_text(struct ol_score *score, struct ol_runtime *runtime,
 					   const char *text, size_t size, int window,
 					   struct ol_error *err);
-/* The same over ids; with lead >= 0 that token opens each window. */
+/* The same over ids, under an adapter or NULL; with lead >= 0 that token opens each window. */
 OL_MUST_CHECK enum ol_status ol_score_tokens(struct ol_score *score, struct ol_engine *engine,
+					     const struct ol_adapter_view *adapter,
 					     const int32_t *ids, size_t count, int32_t lead,
 					     int window, float *nats_out, struct ol_error *err);
 

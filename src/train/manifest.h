@@ -40,6 +40,8 @@ struct ol_manifest {
 	struct ol_train_config config;
 	uint8_t snapshot_sha256[OL_SHA256_BYTES];
 	uint64_t examples;
+	bool loss_on_prompt, single_text; /* how the examples were cut (dataset.h) */
+	enum ol_data_format format;       /* as it was asked for                   */
 	struct ol_manifest_source *sources;
 	size_t source_count;
 	struct ol_manifest_contributor *contributors; /* ascending by name */
@@ -48,7 +50,7 @@ struct ol_manifest {
 	double train_loss, eval_loss, eval_perplexity, eval_nats_per_byte;
 
 	/* How it went: not a function of the above. */
-	int64_t created; /* seconds since 1970 */
+	char created[24]; /* "2026-11-22T21:47:16Z" */
 	double seconds, tokens_per_second;
 };
 
@@ -56,11 +58,15 @@ struct ol_manifest {
 void ol_manifest_init(struct ol_manifest *manifest);
 void ol_manifest_release(struct ol_manifest *manifest);
 
-/* Copies. False: out of memory. */
+/* created, from seconds since 1970. */
+void ol_manifest_stamp(struct ol_manifest *manifest, int64_t seconds);
+/* Both copy. A contributor that is there already gets the examples added. False: out of memory. */
+OL_MUST_CHECK bool ol_manifest_add_contributor(struct ol_manifest *manifest, const char *name,
+					       uint64_t examples);
 OL_MUST_CHECK bool ol_manifest_add_source(struct ol_manifest *manifest,
 					  const struct ol_manifest_source *source);
 /* What a run knows of its data: the examples' contributors, the files with their hashes (read here)
- * and cards, the snapshot. */
+ * and cards, the snapshot. Makes it a trained one; config and metrics are the caller's to fill. */
 OL_MUST_CHECK enum ol_status ol_manifest_describe(struct ol_manifest *manifest,
 						  const struct ol_records *records,
 						  const struct ol_dataset *dataset,
@@ -69,8 +75,7 @@ OL_MUST_CHECK enum ol_status ol_manifest_describe(struct ol_manifest *manifest,
 /* Canonical JSON, and back. `where` is for messages. */
 OL_MUST_CHECK bool ol_manifest_write(struct ol_buf *text, const struct ol_manifest *manifest);
 OL_MUST_CHECK enum ol_status ol_manifest_read(struct ol_manifest *manifest, const char *text,
-					      size_t size, const char *where,
-					      struct ol_error *err);
+					      size_t size, const char *where, struct ol_error *err);
 
 /* The first source whose terms forbid it, in a sentence that names it; OL_OK: none does. */
 OL_MUST_CHECK enum ol_status ol_manifest_may_export(const struct ol_manifest *manifest,
