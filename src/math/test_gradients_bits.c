@@ -432,6 +432,98 @@ static void test_attention(void **state)
 	for_every_table(attention);
 }
 
+/* --- mutants: each is a plausible other definition; equality must not hold for it ------------- */
+
+/* One weight's gradient over n rows, going on from `start`. */
+typedef float gradient_fn(float start, const float *dy, const float *x, int n);
+
+static float as_specified(float start, const float *dy, const float *x, int n)
+{
+	for (int m = 0; m < n; m++)
+		start = fmaf(dy[m], x[m], start);
+	return start;
+}
+
+static float mutant_summed_apart(float start, const float *dy, const float *x, int n)
+{
+	return start + as_specified(0.0f, dy, x, n);
+}
+
+static float mutant_two_halves(float start, const float *dy, const float *x, int n)
+{
+	return as_specified(start, dy, x, n / 2) +
+	       as_specified(0.0f, dy + n / 2, x + n / 2, n - n / 2);
+}
+
+static float mutant_two_roundings(float start, const float *dy, const float *x, int n)
+{
+	for (int m = 0; m < n; m++) {
+		const float product = dy[m] * x[m];
+		start += product;
+	}
+	return start;
+}
+
+static float mutant_last_row_first(float start, const float *dy, const float *x, int n)
+{
+	for (int m = n - 1; m >= 0; m--)
+		start = fmaf(dy[m], x[m], start);
+	return start;
+}
+
+static float mutant_lanes_over_rows(float start, const float *dy, const float *x, int n)
+{
+	float lane[16] = {0};
+	for (int m = 0; m < n; m++)
+		lane[m % 16] = fmaf(dy[m], x[m], lane[m % 16]);
+	for (int half = 8; half >= 1; half /= 2)
+		for (int i = 0; i < half; i++)
+			lane[i] += lane[i + half];
+	return start + lane[0];
+}
+
+/* How often `gradient` differs from matmul_dw, and (rows being outputs) from matmul_dx. */
+static void count_differences(gradient_fn *gradient, int *dw_differs, int *dx_differs)
+{
+	enum { N = 40, ROUNDS = 200 };
+	const struct ol_gradients *t = ol_gradients_for(ol_kernels_best()->isa);
+	*dw_differs = *dx_differs = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		float *dy = random_array(N), *x = random_array(N), start = random_float();
+		float dw = start, dx = start;
+		const float expected = gradient(start, dy, x, N);
+		t->matmul_dw(&dw, dy, 1, x, 1, N, 0, 1, 1);
+		*dw_differs += memcmp(&dw, &expected, sizeof dw) != 0;
+
+		float panels[2 * OL_PANEL] __attribute__((aligned(64)));
+		const struct ol_matrix w = {OL_WEIGHT_F32, N, 1, panels};
+		const size_t floats = t->matmul_dx_scratch(&w, 1);
+		float *scratch = scratch_of(floats);
+		ol_panels_clear(panels, w.type, N, 1);
+		ol_pack_rows(panels, w.type, N, 1, x, 0, N);
+		t->matmul_dx(&dx, 1, dy, (size_t)N, &w, 1, 0, 1, true, scratch);
+		*dx_differs += memcmp(&dx, &expected, sizeof dx) != 0;
+		free_scratch(scratch, floats);
+		free(dy);
+		free(x);
+	}
+}
+
+static void test_mutants_are_caught(void **state)
+{
+	(void)state;
+	static gradient_fn *const mutants[] = {mutant_summed_apart, mutant_two_halves,
+					       mutant_two_roundings, mutant_last_row_first,
+					       mutant_lanes_over_rows};
+	int dw, dx;
+	count_differences(as_specified, &dw, &dx);
+	assert_true(dw == 0 && dx == 0);
+	for (size_t i = 0; i < OL_ARRAY_LEN(mutants); i++) {
+		count_differences(mutants[i], &dw, &dx);
+		assert_true(dw > 40 && dx > 40);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,6 +532,7 @@ int main(void)
 		cmocka_unit_test(test_rows_and_elements_of_every_length),
 		cmocka_unit_test(test_signs_of_zeros),
 		cmocka_unit_test(test_attention),
+		cmocka_unit_test(test_mutants_are_caught),
 	};
 	scalar = ol_gradients_for(OL_ISA_SCALAR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
