@@ -173,6 +173,9 @@ OL_MUST_CHECK enum ol_status ol_trainer_nats(struct ol_trainer *trainer, double 
 /* The last loss of each example of the dataset while it trained (nats per answer token; NaN: not
  * seen), for attribution and data review. */
 const float *ol_trainer_example_losses(const struct ol_trainer *trainer);
+/* Adam's second moment of B (outputs, rank) of a linear, by ol_linear_index; NULL: not adapted.
+ * Attribution measures influence in the coordinates that it gives. */
+const float *ol_trainer_second_moment(const struct ol_trainer *trainer, int linear);
 bool ol_trainer_is_held_out(const struct ol_trainer *trainer, size_t example);
 
 /* Writes a checkpoint now, all or nothing; the last two and the best are kept. */

@@ -374,3 +374,13 @@ enum ol_status ol_trainer_make_adapter(const struct ol_trainer *t, const uint16_
 	free(tensors);
 	return s;
 }
+
+const float *ol_trainer_second_moment(const struct ol_trainer *t, int linear)
+{
+	for (int i = 0; i < t->params.count; i++) {
+		const struct ol_param *p = &t->params.list[i];
+		if (ol_trainer_adapts(t) && p->tag == 2 * linear + 1)
+			return t->params.v + p->offset;
+	}
+	return NULL;
+}
