@@ -13,6 +13,7 @@ int ol_command_generate(int argc, char **argv);
 int ol_command_tokenize(int argc, char **argv);
 int ol_command_score(int argc, char **argv);
 int ol_command_bench(int argc, char **argv);
+int ol_command_train_tokenizer(int argc, char **argv);
 int ol_command_run(int argc, char **argv);
 
 /* How this program was called: what a person can type again. */

@@ -17,6 +17,8 @@ static const struct {
 	{"score", "how well a model predicts a file, and the hash of every logit",
 	 ol_command_score},
 	{"tokenize", "a text as the model sees it", ol_command_tokenize},
+	{"train-tokenizer", "learn a vocabulary from text, with a chat template",
+	 ol_command_train_tokenizer},
 	{"bench", "how fast this machine is, beside what it could be", ol_command_bench},
 };
 
@@ -26,7 +28,7 @@ static void print_usage(FILE *out)
 		     "recomputed.\n\n"
 		     "Usage: openledger COMMAND [options]\n\nCommands:\n");
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
+		fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].about);
 	fprintf(out, "\n`openledger COMMAND --help` tells more. Models live in $OPENLEDGER_HOME "
 		     "(default: the\n"
 		     "XDG data folder); OPENLEDGER_THREADS and OPENLEDGER_ISA choose threads and "

@@ -17,6 +17,11 @@ const char *const ol_split_known_patterns[3] = {
 	[OL_SPLIT_QWEN2] = LLAMA_LIKE("\\p{N}"),
 };
 
+const char *ol_split_known_pattern(enum ol_split_known known)
+{
+	return known == OL_SPLIT_DIGIT ? "\\p{N}" : ol_split_known_patterns[known];
+}
+
 void ol_pieces_release(struct ol_pieces *pieces)
 {
 	free(pieces->list);

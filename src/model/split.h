@@ -28,6 +28,8 @@ struct ol_pieces {
 	struct ol_piece *list;
 	size_t count, room;
 };
+/* The pattern as a tokenizer.json spells it. */
+const char *ol_split_known_pattern(enum ol_split_known known);
 void ol_pieces_release(struct ol_pieces *pieces);
 OL_MUST_CHECK bool ol_pieces_push(struct ol_pieces *pieces, size_t begin, size_t end, bool matched);
 
