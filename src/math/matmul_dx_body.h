@@ -47,7 +47,9 @@ struct dx_block {
 	size_t dy_stride;
 	const struct ol_matrix *w;
 	int rows, k0, k1;
-	float *c, *b, *weights;
+	float *c, *b, *unpacked;
+	const float *weights; /* of the outputs' first panel, inputs from run_block's k0 on */
+	size_t panel_floats;  /* from one panel to the next                                 */
 };
 
 /* c = dx, transposed. */
@@ -97,7 +99,7 @@ static void take_dy(const struct dx_block *p, int o0, int o1)
 	}
 }
 
-/* Outputs of panels [panel0,panel1), inputs [k0,k1), whose weights are unpacked: all rows. */
+/* Outputs of panels [panel0,panel1), inputs [k0,k1), whose weights are ready: all rows. */
 static void run_block(const struct dx_block *p, int panel0, int panel1, int k0, int k1, bool resume)
 {
 	const int width = k1 - k0, tiles = chain_tiles(width), inputs = p->k1 - p->k0;
@@ -105,7 +107,7 @@ static void run_block(const struct dx_block *p, int panel0, int panel1, int k0, 
 	const int whole = outputs / OL_PANEL;
 	struct chains q = {.c_stride = CHAIN_LANES,
 			   .a_row = OL_PANEL,
-			   .a_group = (size_t)width * OL_PANEL,
+			   .a_group = p->panel_floats,
 			   .b_step = CHAIN_LANES,
 			   .lanes = CHAIN_LANES};
 
@@ -134,7 +136,24 @@ static void run_block(const struct dx_block *p, int panel0, int panel1, int k0, 
 		}
 }
 
-static void many_outputs(const struct dx_block *p, bool onto)
+/* Weights of panels [panel0,panel1), inputs [k0,k1), in f32; those of f32 are read in place. */
+static void ready_weights(struct dx_block *p, int panel0, int panel1, int k0, int k1)
+{
+	const size_t cols = (size_t)p->w->cols;
+	if (p->w->type == OL_WEIGHT_F32) {
+		p->panel_floats = cols * OL_PANEL;
+		p->weights = (const float *)p->w->panels + (size_t)panel0 * p->panel_floats +
+			     (size_t)k0 * OL_PANEL;
+		return;
+	}
+	p->panel_floats = (size_t)(k1 - k0) * OL_PANEL;
+	p->weights = p->unpacked;
+	for (int panel = panel0; panel < panel1; panel++)
+		unpack_panel(p->unpacked + (size_t)(panel - panel0) * p->panel_floats, p->w, panel,
+			     k0, k1);
+}
+
+static void many_outputs(struct dx_block *p, bool onto)
 {
 	const int panels = ol_panel_count(p->w->rows);
 	const int rounds = (panels + DEPTH_PANELS - 1) / DEPTH_PANELS;
@@ -147,10 +166,7 @@ static void many_outputs(const struct dx_block *p, bool onto)
 		take_dy(p, panel0 * OL_PANEL, OL_MIN(panel1 * OL_PANEL, p->w->rows));
 		for (int k = p->k0; k < p->k1; k += WIDTH) {
 			const int end = OL_MIN(k + WIDTH, p->k1);
-			for (int panel = panel0; panel < panel1; panel++)
-				unpack_panel(p->weights + (size_t)(panel - panel0) *
-								  (size_t)(end - k) * OL_PANEL,
-					     p->w, panel, k, end);
+			ready_weights(p, panel0, panel1, k, end);
 			run_block(p, panel0, panel1, k, end, onto || round > 0);
 		}
 	}
@@ -230,8 +246,8 @@ void OL_LANES_NAME(ol_matmul_dx)(float *dx, size_t dx_stride, const float *dy, s
 			continue;
 		}
 		const size_t rows = (size_t)strips_of(p.rows) * CHAIN_LANES;
-		p.weights = p.c + rows * (size_t)(k1 - k0);
-		p.b = p.weights + DEPTH * WIDTH;
+		p.unpacked = p.c + rows * (size_t)(k1 - k0);
+		p.b = p.unpacked + DEPTH * WIDTH;
 		many_outputs(&p, onto);
 	}
 }
