@@ -129,7 +129,8 @@ def check_first_contact():
     out, err = run(expect=1)
     check("usage on stderr", "Usage:" in err and not out)
     out, _ = run("--help")
-    for command in ("run", "import", "models", "generate", "score", "tokenize", "bench"):
+    for command in ("run", "import", "models", "adapters", "import-adapter", "export", "generate",
+                    "score", "tokenize", "bench"):
         check("help names " + command, "  " + command in out)
         about, _ = run(command, "--help")
         check("help of " + command, "Usage: openledger " + command in about)
@@ -247,6 +248,103 @@ def check_interrupt():
           (process.returncode, err))
 
 
+def write_adapter(folder, rank, base):
+    """A PEFT folder over q and down of the model above, in f32, by what PEFT's documents say."""
+    rng = random.Random(3)
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for layer in range(2):
+        for module, outputs, inputs in (("self_attn.q_proj", 48, 48), ("mlp.down_proj", 48, 80)):
+            for side, shape in (("A", (rank, inputs)), ("B", (outputs, rank))):
+                count = shape[0] * shape[1]
+                data = struct.pack("<%df" % count, *(rng.gauss(0, 0.2) for _ in range(count)))
+                header["base_model.model.model.layers.%d.%s.lora_%s.weight"
+                       % (layer, module, side)] = {
+                    "dtype": "F32", "shape": list(shape),
+                    "data_offsets": [len(body), len(body) + len(data)]}
+                body += data
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    os.makedirs(folder)
+    with open(os.path.join(folder, "adapter_model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + body)
+    with open(os.path.join(folder, "adapter_config.json"), "w") as f:
+        json.dump({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 16,
+                   "target_modules": ["q_proj", "down_proj"], "base_model_name_or_path": base,
+                   "bias": "none", "lora_dropout": 0.1}, f)
+
+
+def check_adapters(folder):
+    def score(*args):
+        return json.loads(run("score", "--json", *args, text)[0])
+
+    def place(name):
+        return os.path.join(folder, name)
+    text = place("verse.txt")
+    with open(text, "w") as f:
+        f.write("the cat and the dog and the bird sat on a wall. ")
+    write_adapter(place("verse"), 4, "somebody/m-f32")
+    out, _ = run("adapters")
+    check("no adapters yet", out.startswith("No adapters yet."))
+    out, _ = run("import-adapter", place("verse"), "--json")
+    sha = json.loads(out)["sha256"]
+    refused("already an adapter \"verse\"", "import-adapter", place("verse"))
+    run("import-adapter", place("verse"), "-m", "m-q8", "--name", "verse-q8")
+    refused("no model \"nowhere\"", "import-adapter", place("verse"), "-m", "nowhere", "-n", "x")
+    out, _ = run("adapters", "--json")
+    listed = {a["name"]: a for a in json.loads(out)["data"]}
+    check("adapters lists", set(listed) == {"verse", "verse-q8"} and
+          listed["verse"]["sha256"] == sha and listed["verse"]["rank"] == 4 and
+          listed["verse"]["targets"] == "q,down" and listed["verse"]["base"] == "m-f32" and
+          listed["verse"]["parameters"] == 2 * 4 * (96 + 128), listed)
+    out, _ = run("adapters")
+    check("adapters for people", "verse-q8" in out and "q,down" in out)
+    base, ours = score("-m", "m-f32"), score("-m", "verse")
+    check("an adapter by its name", ours["adapter_sha256"] == sha and
+          ours["logits_sha256"] != base["logits_sha256"] and "adapter_sha256" not in base)
+    for args in (("-m", "m-f32", "--adapter", "verse"), ("-m", "m-f32", "-a", place("verse")),
+                 ("-m", place("home/adapters/verse"))):
+        check("the same adapter as %s" % ascii(args), score(*args) == ours)
+    answer = ("generate", "--json", "-p", "the", "-n", "8", "-t", "0", "-m", "m-f32")
+    plain = json.loads(run(*answer)[0])
+    under = json.loads(run(*answer, "-a", "verse")[0])
+    check("generate under an adapter", under["adapter_sha256"] == sha and
+          "adapter_sha256" not in plain and under["seed"] == plain["seed"])
+
+    run("export", "verse", "--format", "peft", "-o", place("out-peft"))
+    check("a peft export has its words", set(os.listdir(place("out-peft"))) == {
+        "adapter_config.json", "adapter_model.safetensors", "manifest.json", "README.md"})
+    out, _ = run("import-adapter", place("out-peft"), "--name", "verse-again", "--json")
+    check("import(export(a)) = a", json.loads(out)["sha256"] == sha)
+    check("and scores the same", score("-m", "verse-again") == ours)
+    run("export", "verse", "--format", "gguf", "-o", place("verse.gguf"))
+    check("a gguf adapter", open(place("verse.gguf"), "rb").read(4) == b"GGUF")
+    run("export", "verse", "--format", "merged-safetensors", "-o", place("merged"))
+    run("export", "verse", "--format", "merged-gguf", "-w", "f32", "-o", place("merged.gguf"))
+    for name in ("merged", "merged.gguf"):
+        run("import", place(name), "--weights", "f32", "--name", name.replace(".", "-"))
+        merged = score("-m", name.replace(".", "-"))
+        check("%s is near base and adapter" % name,
+              abs(merged["nats_per_token"] - ours["nats_per_token"]) < 1e-5 and
+              abs(ours["nats_per_token"] - base["nats_per_token"]) > 1e-3, merged)
+    check("both merged are one", score("-m", "merged") == score("-m", "merged-gguf"))
+    ids = {m["name"]: m["id"] for m in json.loads(run("models", "--json")[0])["data"]}
+    for kind, place_of in (("safetensors", place("out-hf")), ("gguf", place("out.gguf"))):
+        run("export", "m-f32", "--format", kind, "-o", place_of)
+        out, _ = run("import", place_of, "--weights", "f32", "--name", "back-" + kind, "--json")
+        if kind == "safetensors":  # GGUF has its own way to write a tokenizer
+            check("a model comes back from " + kind, json.loads(out)["id"] == ids["m-f32"])
+        check("and scores the same", score("-m", "back-" + kind) == base)
+    refused("is there already", "export", "verse", "--format", "gguf", "-o", place("verse.gguf"))
+    run("export", "verse", "--format", "gguf", "-o", place("verse.gguf"), "--force")
+    refused("is an adapter", "export", "verse", "--format", "safetensors", "-o", place("x"))
+    refused("is a model", "export", "m-f32", "--format", "peft", "-o", place("x"))
+    refused("neither an adapter nor a model", "export", "nobody", "--format", "peft", "-o",
+            place("x"))
+    refused("--format zip is unknown", "export", "verse", "--format", "zip", "-o", place("x"))
+    refused("no adapter \"nobody\"; there are: verse", "score", "-m", "m-f32", "-a", "nobody", text)
+    check("refusals leave nothing", not os.path.exists(place("x")))
+
+
 def check_score(folder):
     path = os.path.join(folder, "text.txt")
     with open(path, "w") as f:
@@ -280,6 +378,7 @@ def main():
         check_generate()
         check_interrupt()
         check_score(folder)
+        check_adapters(folder)
     finally:
         shutil.rmtree(folder)
     print("%d passed, %d failed in %.1f s" % (passed, failed, time.time() - start))

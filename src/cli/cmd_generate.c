@@ -10,7 +10,7 @@
 
 /* Everything the command line can say. */
 struct generate_line {
-	const char *model, *prompt, *system;
+	const char *model, *adapter, *prompt, *system;
 	bool chat, json, special, ignore_eos, quiet, seed_given;
 	int context;
 	uint64_t seed;
@@ -124,6 +124,7 @@ static int print_result(const struct ol_runtime *r, const struct generate_line *
 		char seed[24];
 		snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->generate.sampling.seed);
 		json_object_set_new(object, "seed", json_string(seed));
+		ol_json_adapter(object, r->adapter);
 		if (g->generate.logprobs > 0)
 			json_object_set_new(object, "logprobs",
 					    logprobs_json(r, result, g->generate.logprobs));
@@ -144,6 +145,8 @@ static enum ol_status answer(struct generate_line *g, int *exit_status, struct o
 		s = ol_home_open(&home, err);
 	if (s == OL_OK)
 		s = ol_runtime_open(&r, &home, g->model, err);
+	if (s == OL_OK && g->adapter)
+		s = ol_runtime_adapt(&r, &home, g->adapter, err);
 	if (s == OL_OK)
 		s = encode_prompt(&prompt, &r, g, err);
 	if (s == OL_OK) {
@@ -185,7 +188,9 @@ int ol_command_generate(int argc, char **argv)
 			.sampling = {.temperature = 0.8f, .top_p = 0.95f, .repeat_penalty = 1.0f}}};
 	struct ol_sampling *p = &g.generate.sampling;
 	const struct ol_option options[] = {
-		OL_TEXT("model", 'm', g.model, "NAME", "which model"),
+		OL_TEXT("model", 'm', g.model, "NAME", "which model, or an adapter of one"),
+		OL_TEXT("adapter", 'a', g.adapter, "NAME",
+			"under which adapter: a name or a folder"),
 		OL_TEXT("prompt", 'p', g.prompt, "TEXT", "the text to continue, or the question"),
 		OL_FLAG("chat", 0, g.chat, "put the prompt through the model's chat template"),
 		OL_TEXT("system", 0, g.system, "TEXT", "with --chat: the system message"),
@@ -222,15 +227,13 @@ int ol_command_generate(int argc, char **argv)
 	const struct ol_command_line line = {
 		.command = "openledger generate",
 		.usage = "-m NAME -p TEXT [options]",
-		.about =
-			"Continues a text, or with --chat answers a question. Tokens appear as "
-			"they come.",
+		.about = "Continues a text, or with --chat answers a question. Tokens appear as "
+			 "they come.",
 		.options = options,
 		.option_count = OL_ARRAY_LEN(options),
-		.examples =
-			"  openledger generate -m smol --chat -p \"What is a ledger?\"\n"
-			"  openledger generate -m smol -p \"Once upon a time\" -t 0 -n 64 "
-			"--json\n"};
+		.examples = "  openledger generate -m smol --chat -p \"What is a ledger?\"\n"
+			    "  openledger generate -m smol -p \"Once upon a time\" -t 0 -n 64 "
+			    "--json\n"};
 	struct ol_error err = {0};
 	int exit_status = 0;
 	const enum ol_parse parsed = ol_options_parse(&line, argc, argv);

@@ -15,7 +15,12 @@ int ol_command_score(int argc, char **argv);
 int ol_command_bench(int argc, char **argv);
 int ol_command_train_tokenizer(int argc, char **argv);
 int ol_command_run(int argc, char **argv);
+int ol_command_adapters(int argc, char **argv);
+int ol_command_import_adapter(int argc, char **argv);
+int ol_command_export(int argc, char **argv);
 
+/* Which code this program was built from: `git describe`, or the version. */
+extern const char *ol_code_version;
 /* How this program was called: what a person can type again. */
 extern const char *ol_program;
 
@@ -23,6 +28,9 @@ extern const char *ol_program;
 int ol_report(const struct ol_error *err);
 /* One line of JSON on stdout; takes the reference. */
 int ol_print_json(json_t *object);
+/* Adds "adapter_sha256" where there is an adapter. */
+struct ol_adapter;
+void ol_json_adapter(json_t *object, const struct ol_adapter *adapter);
 /* True after Ctrl-C; ol_interrupt_catch makes Ctrl-C set it (a second one kills). */
 void ol_interrupt_catch(void);
 bool ol_interrupted(void);

@@ -1,4 +1,5 @@
 #include "cli/commands.h"
+#include "model/adapter.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 const char *ol_program = "openledger";
+const char *ol_code_version = OL_VERSION;
 
 static volatile sig_atomic_t interrupted;
 
@@ -44,6 +46,15 @@ int ol_print_json(json_t *object)
 	putchar('\n');
 	json_decref(object);
 	return fflush(stdout) == 0 ? 0 : 1;
+}
+
+void ol_json_adapter(json_t *object, const struct ol_adapter *adapter)
+{
+	char hash[2 * OL_SHA256_BYTES + 1];
+	if (!adapter)
+		return;
+	ol_hex(hash, ol_adapter_sha256(adapter), OL_SHA256_BYTES);
+	json_object_set_new(object, "adapter_sha256", json_string(hash));
 }
 
 void ol_format_bytes(char text[32], uint64_t bytes)

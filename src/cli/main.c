@@ -13,6 +13,9 @@ static const struct {
 	 ol_command_run},
 	{"import", "bring in a model: a Hugging Face folder or a GGUF file", ol_command_import},
 	{"models", "the models that are here", ol_command_models},
+	{"adapters", "the adapters that are here", ol_command_adapters},
+	{"import-adapter", "bring in a LoRA adapter: a PEFT folder", ol_command_import_adapter},
+	{"export", "hand out an adapter or a model in other programs' formats", ol_command_export},
 	{"generate", "continue a text, or answer in chat", ol_command_generate},
 	{"score", "how well a model predicts a file, and the hash of every logit",
 	 ol_command_score},
@@ -35,16 +38,21 @@ static void print_usage(FILE *out)
 		     "instructions.\n");
 }
 
+/* Written by cmake/code_version.cmake at every build. */
+extern const char ol_built_from[];
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
+	ol_code_version = ol_built_from;
 	if (argc > 0)
 		ol_program = argv[0];
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
 		if (strcmp(commands[i].name, name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
-		printf("openledger %s, arithmetic %s\n", OL_VERSION, OL_ARITHMETIC_VERSION);
+		printf("openledger %s (%s), arithmetic %s\n", OL_VERSION, ol_code_version,
+		       OL_ARITHMETIC_VERSION);
 		return 0;
 	}
 	if (*name == '\0' || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
