@@ -28,10 +28,12 @@ async function theirs(context, prompt) {
   return result.text
 }
 
-async function same(name, file, source, prompts) {
+async function same(name, file, source, prompts, adapter) {
   const context = await open(file)
+  if (adapter) context.applyLoraAdapters([{ path: adapter, scaled: 1 }])
+  const command = adapter ? 'adapted' : 'greedy'
   for (const prompt of prompts) {
-    const ours = JSON.parse(tool('greedy', source, prompt, String(COUNT)))
+    const ours = JSON.parse(tool(command, source, prompt, String(COUNT)))
     // Its tokenize() leaves out the BOS that its completion() puts first.
     const ids = [1, ...(await context.tokenize(prompt)).tokens]
     check(`${name}: ids of ${JSON.stringify(prompt)}`,
@@ -49,6 +51,9 @@ async function same(name, file, source, prompts) {
 
 tool('random', 'random.gguf')
 await same('random', 'random.gguf', 'random.gguf', ['Hello', 'a b c', '12 + 30 ='])
+tool('adapt', 'random.gguf', 'random-adapter.gguf')
+await same('random, adapted', 'random.gguf', 'random.gguf', ['Hello', 'a b c', '12 + 30 ='],
+  'random-adapter.gguf')
 
 const trained = `${process.env.OL_ROOT}/../shared/models/tinystories-656k`
 if (existsSync(trained)) {
@@ -56,6 +61,8 @@ if (existsSync(trained)) {
   const prompts = ['Once upon a time', 'Lily went to the park. She', 'The dog was big and']
   await same('trained, from its folder', 'trained.gguf', trained, prompts)
   await same('trained, from our GGUF', 'trained.gguf', 'trained.gguf', prompts)
+  tool('adapt', trained, 'adapter.gguf')
+  await same('trained and adapted', 'trained.gguf', trained, prompts, 'adapter.gguf')
   // Other types: it loads, and says something.
   for (const type of ['bf16', 'q8', 'q4']) {
     tool('export', trained, `${type}.gguf`, type)

@@ -2,7 +2,9 @@
  *
  *     tool random OUT.gguf             a tiny random model with a tokenizer of single characters
  *     tool export SOURCE OUT.gguf TYPE import a folder or a GGUF file, export it again
- *     tool greedy SOURCE PROMPT N      the prompt's ids, and N greedy tokens in f32, as JSON
+ *     tool adapt SOURCE OUT.gguf       a random adapter of rank 6 on every linear of that base
+ *     tool greedy|adapted SOURCE PROMPT N   the prompt's ids, and N greedy tokens in f32, as JSON;
+ *                                      of the base alone, or under that adapter
  *     tool vocabulary TOKENIZER.json OUT.gguf   a tiny random model that has this tokenizer
  *     tool ids TOKENIZER.json TEXTS.json        ids of each text of an array, no special tokens
  */
@@ -17,6 +19,7 @@
 #include "model/engine.h"
 #include "model/model_internal.h"
 #include "model/tokenizer.h"
+#include "tests/oracle/random_adapter.h"
 
 static void must(enum ol_status status, const struct ol_error *err)
 {
@@ -182,7 +185,8 @@ static void ids_of_texts(const char *path, const char *texts)
 	json_decref(root);
 }
 
-static void greedy(const struct ol_model *model, const char *prompt, int count)
+static void greedy(const struct ol_model *model, const struct ol_adapter *adapter,
+		   const char *prompt, int count)
 {
 	struct ol_error err = {0};
 	struct ol_tokenizer *tokenizer = NULL;
@@ -210,7 +214,8 @@ static void greedy(const struct ol_model *model, const char *prompt, int count)
 				     .tokens = tokens.ids + done,
 				     .count = (int)(tokens.count - done),
 				     .want = OL_LOGITS_LAST,
-				     .logits = logits};
+				     .logits = logits,
+				     .adapter = adapter ? ol_adapter_views(adapter) : NULL};
 		done = tokens.count;
 		must(ol_engine_step(engine, &run, 1, &err), &err);
 		if (!ol_tokens_push(&tokens, highest(logits, vocab)))
@@ -232,6 +237,7 @@ int main(int argc, char **argv)
 {
 	struct ol_error err = {0};
 	struct ol_model *model = NULL;
+	struct ol_adapter *adapter = NULL;
 	if (argc == 3 && strcmp(argv[1], "random") == 0) {
 		model = characters();
 		must(ol_export_gguf(argv[2], model, &err), &err);
@@ -246,13 +252,21 @@ int main(int argc, char **argv)
 			return 1;
 		model = open_source(argv[2], type);
 		must(ol_export_gguf(argv[3], model, &err), &err);
-	} else if (argc == 5 && strcmp(argv[1], "greedy") == 0) {
+	} else if (argc == 4 && strcmp(argv[1], "adapt") == 0) {
 		model = open_source(argv[2], OL_WEIGHT_F32);
-		greedy(model, argv[3], (int)strtol(argv[4], NULL, 10));
+		adapter = random_adapter(ol_model_config(model), 6, OL_TARGETS_ALL);
+		must(ol_adapter_write_gguf(adapter, argv[3], ol_model_config(model), &err), &err);
+	} else if (argc == 5 &&
+		   (strcmp(argv[1], "greedy") == 0 || strcmp(argv[1], "adapted") == 0)) {
+		model = open_source(argv[2], OL_WEIGHT_F32);
+		if (argv[1][0] == 'a')
+			adapter = random_adapter(ol_model_config(model), 6, OL_TARGETS_ALL);
+		greedy(model, adapter, argv[3], (int)strtol(argv[4], NULL, 10));
 	} else {
-		fprintf(stderr, "usage: tool random|export|greedy|vocabulary|ids … (see tool.c)\n");
+		fprintf(stderr, "usage: tool random|export|adapt|greedy|adapted|vocabulary|ids …\n");
 		return 1;
 	}
+	ol_adapter_close(adapter);
 	ol_model_close(model);
 	return 0;
 }

@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 #include "model/engine.h"
+#include "tests/oracle/random_adapter.h"
 
-enum { RANK = 5, TOKENS_MAX = 256 };
+enum { TOKENS_MAX = 256 };
 
 static void must(enum ol_status status, const struct ol_error *err)
 {
@@ -16,52 +17,6 @@ static void must(enum ol_status status, const struct ol_error *err)
 		fprintf(stderr, "%s\n", err->text);
 		exit(1);
 	}
-}
-
-static uint16_t *random_bits(size_t count, uint64_t *state)
-{
-	uint16_t *bits = malloc(count * sizeof *bits);
-	if (!bits)
-		exit(1);
-	for (size_t i = 0; i < count; i++) {
-		*state = *state * 6364136223846793005u + 1442695040888963407u;
-		bits[i] = ol_f32_to_bf16((float)(int32_t)(*state >> 32) * 0x1p-33f);
-	}
-	return bits;
-}
-
-static struct ol_adapter *make_adapter(const struct ol_config *c)
-{
-	const struct ol_adapter_config config = {.rank = RANK,
-						 .alpha = 2 * RANK,
-						 .targets = 1u << OL_LINEAR_Q | 1u << OL_LINEAR_V |
-							    1u << OL_LINEAR_DOWN |
-							    1u << OL_LINEAR_HEAD};
-	struct ol_lora_tensors *tensors = calloc((size_t)ol_linear_count(c), sizeof *tensors);
-	struct ol_adapter *adapter = NULL;
-	struct ol_error err = {0};
-	uint64_t state = 7;
-	for (int layer = 0; layer < c->layers; layer++) {
-		for (int l = 0; l < OL_LINEARS; l++) {
-			int outputs, inputs;
-			const enum ol_linear linear = (enum ol_linear)l;
-			if (!(config.targets >> l & 1) || (linear == OL_LINEAR_HEAD && layer > 0))
-				continue;
-			ol_linear_shape(c, linear, &outputs, &inputs);
-			tensors[ol_linear_index(c, layer, linear)] = (struct ol_lora_tensors){
-				.rank = RANK,
-				.scale = 2,
-				.a = random_bits((size_t)(RANK * inputs), &state),
-				.b = random_bits((size_t)(RANK * outputs), &state)};
-		}
-	}
-	must(ol_adapter_make(&adapter, c, &config, tensors, &err), &err);
-	for (int i = 0; i < ol_linear_count(c); i++) {
-		free((void *)(uintptr_t)tensors[i].a);
-		free((void *)(uintptr_t)tensors[i].b);
-	}
-	free(tensors);
-	return adapter;
 }
 
 int main(int argc, char **argv)
@@ -85,7 +40,10 @@ int main(int argc, char **argv)
 	must(ol_model_open(&model, "peft-oracle.olm", &err), &err);
 	unlink("peft-oracle.olm");
 	const struct ol_config *c = ol_model_config(model);
-	struct ol_adapter *adapter = make_adapter(c);
+	struct ol_adapter *adapter =
+		random_adapter(c, 5,
+			       1u << OL_LINEAR_Q | 1u << OL_LINEAR_V | 1u << OL_LINEAR_DOWN |
+				       1u << OL_LINEAR_HEAD);
 	must(ol_adapter_write(adapter, argv[2], &err), &err);
 	must(ol_engine_open(&engine, model, &engine_options, &err), &err);
 	must(ol_session_open(&session, engine), &err);
