@@ -256,14 +256,15 @@ int main(int argc, char **argv)
 		model = open_source(argv[2], OL_WEIGHT_F32);
 		adapter = random_adapter(ol_model_config(model), 6, OL_TARGETS_ALL);
 		must(ol_adapter_write_gguf(adapter, argv[3], ol_model_config(model), &err), &err);
-	} else if (argc == 5 &&
-		   (strcmp(argv[1], "greedy") == 0 || strcmp(argv[1], "adapted") == 0)) {
+	} else if (argc == 5 && strcmp(argv[1], "adapted") == 0) {
 		model = open_source(argv[2], OL_WEIGHT_F32);
-		if (argv[1][0] == 'a')
-			adapter = random_adapter(ol_model_config(model), 6, OL_TARGETS_ALL);
+		adapter = random_adapter(ol_model_config(model), 6, OL_TARGETS_ALL);
 		greedy(model, adapter, argv[3], (int)strtol(argv[4], NULL, 10));
+	} else if (argc == 5 && strcmp(argv[1], "greedy") == 0) {
+		model = open_source(argv[2], OL_WEIGHT_F32);
+		greedy(model, NULL, argv[3], (int)strtol(argv[4], NULL, 10));
 	} else {
-		fprintf(stderr, "usage: tool random|export|adapt|greedy|adapted|vocabulary|ids …\n");
+		fprintf(stderr, "usage: tool random|export|adapt|greedy|… (see tool.c)\n");
 		return 1;
 	}
 	ol_adapter_close(adapter);
