@@ -374,6 +374,61 @@ const json_t *ol_golden_get(const struct ol_golden *golden, const char *section,
 	return value;
 }
 
+void ol_golden_data_make(struct ol_golden_data *data, const struct ol_golden *golden, bool pairs)
+{
+	memset(data, 0, sizeof *data);
+	data->list.at = data->examples;
+	data->list.count = pairs ? (size_t)OL_GOLDEN_PAIRS : OL_ARRAY_LEN(data->examples);
+	for (size_t i = 0; i < data->list.count; i++) {
+		struct ol_example *e = &data->examples[i];
+		const size_t which =
+			pairs ? OL_GOLDEN_EXAMPLES + 2 * i
+			      : (i / OL_GOLDEN_BATCH + i % OL_GOLDEN_BATCH) % OL_GOLDEN_EXAMPLES;
+		snprintf(data->ids[i], sizeof data->ids[i], "%zu", i);
+		e->id = data->ids[i];
+		e->contributor = "golden";
+		e->key = i + 1;
+		e->sequence = golden->sequences[which];
+		e->answer_tokens = golden->answers[which];
+		if (!pairs)
+			continue;
+		e->rejected = golden->sequences[which + 1];
+		e->rejected_tokens = golden->answers[which + 1];
+	}
+}
+
+struct ol_train_config ol_golden_config(const struct ol_golden *golden, enum ol_train_method method,
+					const struct ol_config *base)
+{
+	struct ol_train_config config;
+	ol_train_defaults(&config, method, base, OL_GOLDEN_STEPS * OL_GOLDEN_BATCH, 1.0);
+	config.rank = golden->rank;
+	config.alpha = golden->alpha;
+	config.rslora = config.attributable = false;
+	config.targets = OL_TARGETS_ALL | OL_TARGETS_HEAD;
+	config.init_seed = 1;
+	config.dropout = 0.0f;
+	config.base_type = OL_WEIGHT_F32;
+	config.learning_rate = 1e-2f;
+	config.beta1 = 0.9f;
+	config.beta2 = 0.999f;
+	config.eps = 1e-8f;
+	config.weight_decay = 0.0f;
+	config.clip_norm = 1.0f;
+	config.schedule = OL_SCHEDULE_COSINE;
+	config.warmup = 3;
+	config.final_fraction = 0.0f;
+	config.steps = OL_GOLDEN_STEPS;
+	config.batch = method == OL_TRAIN_DPO ? OL_GOLDEN_PAIRS : OL_GOLDEN_BATCH;
+	config.order = OL_ORDER_DATASET;
+	config.max_length = OL_GOLDEN_LENGTH;
+	config.seed = 1;
+	config.eval_fraction = 0.0f;
+	config.eval_every = config.patience = 0;
+	config.dpo_beta = (float)json_number_value(json_object_get(golden->root, "beta"));
+	return config;
+}
+
 static double tensor_difference(const json_t *golden, const float *x, size_t n)
 {
 	const json_t *entries = json_object_get(golden, "entries");

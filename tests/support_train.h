@@ -10,6 +10,7 @@
 #include "model/layout.h"
 #include "model/tape.h"
 #include "tests/support.h"
+#include "train/trainer.h"
 
 enum { OL_GOLDEN_MODELS = 9, OL_GOLDEN_EXAMPLES = 5, OL_GOLDEN_PAIRS = 2, OL_GOLDEN_LENGTH = 48 };
 extern const char *const ol_golden_models[OL_GOLDEN_MODELS];
@@ -99,6 +100,20 @@ struct ol_step_request {
 	double *nats;
 };
 double ol_step_run(struct ol_tape *tape, const struct ol_step_request *request); /* the loss */
+
+/* For a trainer: 30 examples, so that a step s of three takes the golden ones s, s + 1 and s + 2
+ * modulo 5; or the pairs. */
+enum { OL_GOLDEN_STEPS = 10, OL_GOLDEN_BATCH = 3 };
+struct ol_golden_data {
+	struct ol_example examples[OL_GOLDEN_STEPS * OL_GOLDEN_BATCH];
+	char ids[OL_GOLDEN_STEPS * OL_GOLDEN_BATCH][24];
+	struct ol_examples list;
+};
+void ol_golden_data_make(struct ol_golden_data *data, const struct ol_golden *golden, bool pairs);
+/* Every number of it, but for the learning rate (1e-2) and the weight decay (0), is that of
+ * make_training.py. */
+struct ol_train_config ol_golden_config(const struct ol_golden *golden, enum ol_train_method method,
+					const struct ol_config *base);
 
 /* Largest difference between a gradient and the golden one, as a share: entries of the tensor's
  * largest, norm and sum of its norm. Infinite where something is missing. */

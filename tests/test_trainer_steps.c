@@ -13,41 +13,10 @@
 
 #include <cmocka.h>
 
-#include "train/trainer.h"
-
-enum { STEPS = 10, BATCH = 3, EXAMPLES = STEPS * BATCH };
+enum { STEPS = OL_GOLDEN_STEPS };
 
 /* Of losses (about 10 at first) absolutely, of gradient norms as shares. */
 static const double loss_tolerance = 1e-5, norm_tolerance = 1e-5;
-
-struct data {
-	struct ol_example examples[EXAMPLES];
-	char ids[EXAMPLES][24];
-	struct ol_examples list;
-};
-
-static void make_data(struct data *data, const struct ol_golden *golden, bool pairs)
-{
-	memset(data, 0, sizeof *data);
-	data->list.at = data->examples;
-	data->list.count = pairs ? (size_t)OL_GOLDEN_PAIRS : (size_t)EXAMPLES;
-	for (size_t i = 0; i < data->list.count; i++) {
-		struct ol_example *e = &data->examples[i];
-		/* Step s takes the golden examples s, s + 1 and s + 2. */
-		const size_t which = pairs ? OL_GOLDEN_EXAMPLES + 2 * i
-					   : (i / BATCH + i % BATCH) % OL_GOLDEN_EXAMPLES;
-		snprintf(data->ids[i], sizeof data->ids[i], "%zu", i);
-		e->id = data->ids[i];
-		e->contributor = "golden";
-		e->key = i + 1;
-		e->sequence = golden->sequences[which];
-		e->answer_tokens = golden->answers[which];
-		if (!pairs)
-			continue;
-		e->rejected = golden->sequences[which + 1];
-		e->rejected_tokens = golden->answers[which + 1];
-	}
-}
 
 /* The golden A and B, which bf16 holds exactly. */
 static struct ol_adapter *make_start(const struct ol_golden *golden, const struct ol_config *base)
@@ -86,38 +55,6 @@ static double number_at(const json_t *steps, const char *key, int step)
 	return json_number_value(json_array_get(array, (size_t)step));
 }
 
-static struct ol_train_config make_config(const struct ol_golden *golden,
-					  enum ol_train_method method, const json_t *steps,
-					  const struct ol_config *base)
-{
-	struct ol_train_config config;
-	ol_train_defaults(&config, method, base, EXAMPLES, 1.0);
-	config.rank = golden->rank;
-	config.alpha = golden->alpha;
-	config.rslora = config.attributable = false;
-	config.targets = OL_TARGETS_ALL | OL_TARGETS_HEAD;
-	config.dropout = 0.0f;
-	config.base_type = OL_WEIGHT_F32;
-	/* The peak is the last step of warm-up. */
-	config.learning_rate = (float)number_at(steps, "learning_rates", 2);
-	config.beta1 = 0.9f;
-	config.beta2 = 0.999f;
-	config.eps = 1e-8f;
-	config.weight_decay = (float)json_number_value(json_object_get(steps, "weight_decay"));
-	config.clip_norm = 1.0f;
-	config.schedule = OL_SCHEDULE_COSINE;
-	config.warmup = 3;
-	config.final_fraction = 0.0f;
-	config.steps = STEPS;
-	config.batch = method == OL_TRAIN_DPO ? OL_GOLDEN_PAIRS : BATCH;
-	config.order = OL_ORDER_DATASET;
-	config.max_length = OL_GOLDEN_LENGTH;
-	config.eval_fraction = 0.0f;
-	config.eval_every = config.patience = 0;
-	config.dpo_beta = (float)json_number_value(json_object_get(golden->root, "beta"));
-	return config;
-}
-
 static void raise_to(double *worst, double difference)
 {
 	/* A NaN is larger than anything. */
@@ -130,14 +67,17 @@ static bool ten_steps_are_right(const char *name, enum ol_train_method method, c
 	struct ol_model *model = ol_golden_model(name, OL_WEIGHT_F32);
 	const struct ol_config *base = ol_model_config(model);
 	struct ol_golden golden;
-	struct data data;
+	struct ol_golden_data data;
 	struct ol_error err;
 	struct ol_trainer *trainer = NULL;
 	double worst_loss = 0.0, worst_norm = 0.0;
 	ol_golden_open(&golden, name);
-	make_data(&data, &golden, method == OL_TRAIN_DPO);
+	ol_golden_data_make(&data, &golden, method == OL_TRAIN_DPO);
 	const json_t *steps = ol_golden_get(&golden, section, "steps");
-	struct ol_train_config config = make_config(&golden, method, steps, base);
+	struct ol_train_config config = ol_golden_config(&golden, method, base);
+	/* The peak is the last step of warm-up. */
+	config.learning_rate = (float)number_at(steps, "learning_rates", config.warmup - 1);
+	config.weight_decay = (float)json_number_value(json_object_get(steps, "weight_decay"));
 	struct ol_adapter *start = full ? NULL : make_start(&golden, base);
 	if (start)
 		memcpy(config.start, ol_adapter_sha256(start), sizeof config.start);
