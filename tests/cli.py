@@ -130,7 +130,7 @@ def check_first_contact():
     check("usage on stderr", "Usage:" in err and not out)
     out, _ = run("--help")
     for command in ("run", "import", "models", "adapters", "import-adapter", "export", "generate",
-                    "score", "tokenize", "bench"):
+                    "train", "eval", "score", "tokenize", "bench"):
         check("help names " + command, "  " + command in out)
         about, _ = run(command, "--help")
         check("help of " + command, "Usage: openledger " + command in about)
@@ -364,6 +364,178 @@ def check_score(folder):
     refused("no text", "score", "-m", "m-q8", path)
 
 
+def write_questions(folder):
+    """Data in three kinds of file, with a card, and preference pairs."""
+    data = os.path.join(folder, "data")
+    os.makedirs(data)
+    rows = [{"id": "q%d" % i, "contributor": "Ann" if i % 2 else "Bob", "fact": str(i % 3),
+             "prompt": "What is %d?" % i, "completion": "the %d" % (i % 3)} for i in range(60)]
+    with open(os.path.join(data, "a.jsonl"), "w") as f:
+        f.writelines(json.dumps(row) + "\n" for row in rows[:30])
+    with open(os.path.join(data, "b.csv"), "w") as f:
+        f.write("id,contributor,fact,prompt,completion\n")
+        f.writelines("%(id)s,%(contributor)s,%(fact)s,%(prompt)s,%(completion)s\n" % row
+                     for row in rows[30:])
+    with open(os.path.join(data, "card.json"), "w") as f:
+        json.dump({"license": "CC-BY-4.0", "attribution": "Ann and Bob"}, f)
+    joined = os.path.join(folder, "joined.json")
+    with open(joined, "w") as f:
+        json.dump([dict(row, license="CC-BY-4.0") for row in rows], f)
+    pairs = os.path.join(folder, "pairs.jsonl")
+    with open(pairs, "w") as f:
+        f.writelines(json.dumps({"prompt": r["prompt"], "chosen": r["completion"],
+                                 "rejected": "no"}) + "\n" for r in rows)
+    return data, joined, pairs
+
+
+def train(*args, env=None):
+    out, err = run("train", "-m", "m-f32", "--json", *args, env=env)
+    return json.loads(out), err
+
+
+def home_path(*parts):
+    return os.path.join(os.environ["OPENLEDGER_HOME"], *parts)
+
+
+def check_train(folder):
+    data, joined, pairs = write_questions(folder)
+    out, _ = run("train", "-m", "m-f32", "-d", data, "--preview", "1")
+    check("preview marks the answer", out.startswith("q0 (Bob, %s/a.jsonl:1): " % data) and
+          "<|im_start|>assistant\n[[the 0<|im_end|>]]\n" in out and "q1" not in out, out)
+    options = ("--steps", "24", "--name", "first")
+    result, progress = train("-d", data, *options)
+    check("train keys", {"adapter", "adapter_sha256", "train_loss", "eval_loss",
+                         "tokens_per_second"} <= set(result))
+    check("it learns", result["train_loss"] < 2 and result["eval_loss"] < 2, result)
+    check("progress in lines", "step 24/24" in progress and "\r" not in progress and
+          "held-out loss" in progress and "wanted: the" in progress, progress)
+    with open(home_path("adapters", "first", "metrics.jsonl")) as f:
+        metrics = [json.loads(line) for line in f]
+    check("metrics", [m["step"] for m in metrics if "loss" in m] == list(range(1, 25)) and
+          metrics[-1]["step"] == 24 and "eval_perplexity" in metrics[-1])
+    with open(home_path("adapters", "first", "examples.jsonl")) as f:
+        examples = [json.loads(line) for line in f]
+    check("every example and its loss", [e["id"] for e in examples] ==
+          ["q%d" % i for i in range(60)] and
+          all((e["loss"] is None) == e["held_out"] for e in examples))
+    same, _ = train("-d", joined, "--steps", "24", "--name", "joined", "-q")
+    check("the file's kind leaves no trace", same["adapter_sha256"] == result["adapter_sha256"])
+    for env in ({"OPENLEDGER_THREADS": "1"}, {"OPENLEDGER_ISA": "scalar"}):
+        same, _ = train("-d", joined, *options, "-q", "--force", env=env)
+        check("the same adapter with %s" % env,
+              same["adapter_sha256"] == result["adapter_sha256"])
+    other, _ = train("-d", data, "--steps", "24", "--name", "other", "-q", "--seed", "2")
+    check("another seed, another adapter", other["adapter_sha256"] != result["adapter_sha256"])
+    for method in ("qlora", "dpo", "full"):
+        made, _ = train("-d", pairs if method == "dpo" else data, "--steps", "4", "--method",
+                        method, "--name", "by-" + method, "-q")
+        check("method " + method, os.path.exists(made["path"]) and
+              ("model" in made) == (method == "full"), made)
+    out, _ = run("train", "--method", "full", "--config", os.path.join(folder, "model",
+                                                                       "config.json"),
+                 "--tokenizer", os.path.join(folder, "model"), "-d", data, "--steps", "4",
+                 "--name", "new", "--json", "-q")
+    check("a model from nothing", json.loads(out)["model"] == "new")
+    run("generate", "-m", "new", "--chat", "-p", "Hello", "-n", "4")
+    check_train_refusals(folder, data)
+
+
+def check_train_refusals(folder, data):
+    def train_refused(sentence, *args):
+        refused(sentence, "train", "-m", "m-f32", *args)
+    bad = os.path.join(folder, "bad.jsonl")
+    with open(bad, "w") as f:
+        f.write('{"prompt": "a", "completion": "b"}\n{"prompt": "c"}\n')
+    train_refused('%s:2: field "completion" is missing' % bad, "-d", bad)
+    train_refused("train needs data")
+    train_refused("No such file", "-d", bad + "x")
+    train_refused("there is already an adapter \"first\"", "-d", data, "--name", "first")
+    train_refused("--method lorra is unknown", "-d", data, "--method", "lorra")
+    train_refused("--schedule cosinus is unknown", "-d", data, "--schedule", "cosinus")
+    train_refused("--rank cannot be \"0\"", "-d", data, "--rank", "0")
+    train_refused("no token of the answer is left", "-d", data, "--max-length", "8")
+    refused("name a base", "train", "-d", data)
+    secret = os.path.join(folder, "secret.jsonl")
+    shutil.copy(os.path.join(data, "a.jsonl"), secret)
+    with open(os.path.join(folder, "secret.card.json"), "w") as f:
+        json.dump({"terms": {"train": False}}, f)
+    train_refused("the terms of %s forbid training" % secret, "-d", secret)
+
+
+def check_resume(folder):
+    """Killed, stopped and gone on with: the bits of the uninterrupted run."""
+    data = os.path.join(folder, "data")
+    steps = ("-d", data, "--steps", "400", "--eval-every", "100", "-q", "--checkpoint-every", "20")
+    whole, _ = train(*steps, "--name", "whole")
+    checkpoints = home_path("training", "cut")
+    for attempt, how in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGKILL)):
+        resume = ["--resume"] if attempt else []
+        process = subprocess.Popen([PROGRAM, "train", "-m", "m-f32", *steps, "--name", "cut",
+                                    *resume], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env={**os.environ, "OPENLEDGER_ISA": "scalar"})
+        newest, until = "", time.time() + 120
+        before = sorted(os.listdir(checkpoints))[-1] if attempt else ""
+        while newest <= before and process.poll() is None and time.time() < until:
+            time.sleep(0.01)
+            if os.path.isdir(checkpoints):
+                newest = max([n for n in os.listdir(checkpoints) if n.endswith("checkpoint")],
+                             default="")
+        process.send_signal(how)
+        _, err = process.communicate(timeout=120)
+        if how == signal.SIGINT:
+            check("Ctrl-C says how to go on", process.returncode == 130 and
+                  err.count(b"\n") == 1 and b"--resume goes on" in err, err)
+    refused("there is a run \"cut\" already", "train", "-m", "m-f32", *steps, "--name", "cut")
+    refused("seed", "train", "-m", "m-f32", *steps, "--name", "cut", "--resume", "--seed", "9")
+    result, _ = train(*steps, "--name", "cut", "--resume")
+    check("resumed: the same adapter", result["adapter_sha256"] == whole["adapter_sha256"])
+    check("resumed: the same figures", all(
+        result[k] == whole[k] for k in ("train_loss", "eval_loss", "eval_nats_per_byte")))
+    with open(home_path("adapters", "cut", "metrics.jsonl")) as f:
+        numbers = [json.loads(line)["step"] for line in f if "eval_loss" not in line]
+    check("resumed: every step once in the metrics", numbers == list(range(1, 401)), numbers)
+
+
+def check_trouble(folder):
+    """A diverging run, a full disk."""
+    data = os.path.join(folder, "data")
+    out, err = run("train", "-m", "m-f32", "-d", data, "--steps", "400", "--name", "wild", "-q",
+                   "--method", "full", "--lr", "10", "--clip", "0", "--checkpoint-every", "1",
+                   "--weight-decay", "10", expect=1)
+    check("a diverging run says where", "diverges" in err and "step" in err and
+          err.count("\n") == 1 and not os.path.exists(home_path("models", "wild.olm")), err)
+    # A limit on the size of a file stands for a full disk: the first checkpoint does not fit.
+    result = subprocess.run(["bash", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "-", PROGRAM,
+                             "train", "-m", "m-f32", "-d", data, "--steps", "8", "--name", "full",
+                             "-q", "--checkpoint-every", "4"], capture_output=True, timeout=120)
+    err = result.stderr.decode()
+    left = [n for n in os.listdir(home_path("training", "full")) if "checkpoint" in n]
+    check("a full disk says so", result.returncode == 1 and "cannot write" in err and
+          "--resume" in err and err.count("\n") == 1 and left == [], (err, left))
+
+
+def check_eval(folder):
+    data = os.path.join(folder, "data")
+    losses = os.path.join(folder, "losses.jsonl")
+
+    def evaluate(*args):
+        return json.loads(run("eval", "-d", data, "--json", *args)[0])
+    base, better = evaluate("-m", "m-f32"), evaluate("-a", "first", "--per-example", losses)
+    check("eval: an adapter is better", better["loss"] < 0.5 * base["loss"] and
+          better["right"] >= base["right"] and better["examples"] == 60)
+    check("eval: by contributor", set(better["contributors"]) == {"Ann", "Bob"} and
+          sum(c["examples"] for c in better["contributors"].values()) == 60)
+    with open(losses) as f:
+        lines = [json.loads(line) for line in f]
+    check("eval: per example", len(lines) == 60 and abs(
+        sum(x["nats"] for x in lines) - better["loss"] * better["answer_tokens"]) < 1e-3 and
+        sum(x["right"] for x in lines) == better["right"])
+    out, _ = run("eval", "-m", "m-f32", "-a", "first", "-d", data)
+    check("eval for people", "Ann" in out and "nats/byte" in out)
+    refused("eval needs a model", "eval", "-d", data)
+    refused("no adapter", "eval", "-a", "nowhere", "-d", data)
+
+
 def main():
     folder = tempfile.mkdtemp(prefix="openledger-cli-")
     os.environ["OPENLEDGER_HOME"] = os.path.join(folder, "home")
@@ -379,6 +551,10 @@ def main():
         check_interrupt()
         check_score(folder)
         check_adapters(folder)
+        check_train(folder)
+        check_resume(folder)
+        check_trouble(folder)
+        check_eval(folder)
     finally:
         shutil.rmtree(folder)
     print("%d passed, %d failed in %.1f s" % (passed, failed, time.time() - start))

@@ -18,6 +18,8 @@ int ol_command_run(int argc, char **argv);
 int ol_command_adapters(int argc, char **argv);
 int ol_command_import_adapter(int argc, char **argv);
 int ol_command_export(int argc, char **argv);
+int ol_command_train(int argc, char **argv);
+int ol_command_eval(int argc, char **argv);
 
 /* Which code this program was built from: `git describe`, or the version. */
 extern const char *ol_code_version;

@@ -410,3 +410,48 @@ enum ol_status ol_import_folder(const char *output, const char *path,
 	ol_import_plan_release(&f.plan);
 	return s;
 }
+
+/* ---- From nothing ------------------------------------------------------------------------- */
+
+static enum ol_status zero_rows(void *context, const struct ol_tensor *tensor, void *canonical,
+				int row0, int count, struct ol_error *err)
+{
+	(void)context;
+	(void)row0;
+	(void)err;
+	memset(canonical, 0, (size_t)count * ol_canonical_row_bytes(tensor->type, tensor->cols));
+	return OL_OK;
+}
+
+enum ol_status ol_import_blank(const char *output, const char *config_path,
+			       const char *tokenizer_folder, struct ol_error *err)
+{
+	struct folder f = {.path = tokenizer_folder};
+	struct ol_map config;
+	struct ol_model_text texts[OL_TEXTS_MAX];
+	ol_import_plan_init(&f.plan, tokenizer_folder);
+	enum ol_status s = ol_map_open(&config, config_path, err);
+	if (s == OL_OK)
+		s = ol_config_parse(&f.plan.config, (const char *)config.data, config.size, NULL, 0,
+				    config_path, err);
+	ol_map_close(&config);
+	if (s == OL_OK)
+		s = keep_texts(&f, err);
+	if (s == OL_OK && f.plan.text_count == 0)
+		s = ol_fail(err, OL_ERR_NOT_FOUND, "%s holds no tokenizer.json or tokenizer.model",
+			    tokenizer_folder);
+	if (s == OL_OK) {
+		for (int i = 0; i < f.plan.text_count; i++)
+			texts[i] = (struct ol_model_text){f.plan.text_names[i],
+							  f.plan.text_bytes[i].data,
+							  f.plan.text_bytes[i].size};
+		const struct ol_model_source source = {.config = &f.plan.config,
+						       .type = OL_WEIGHT_F32,
+						       .texts = texts,
+						       .text_count = f.plan.text_count,
+						       .rows = zero_rows};
+		s = ol_model_write(output, &source, err);
+	}
+	ol_import_plan_release(&f.plan);
+	return s;
+}

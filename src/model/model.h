@@ -74,6 +74,10 @@ OL_MUST_CHECK enum ol_status ol_import(const char *output, const char *path,
  * as F32 with the same values. Files of those names are replaced, the weights last. */
 OL_MUST_CHECK enum ol_status ol_export_folder(const char *folder, const struct ol_model *model,
 					      struct ol_error *err);
+/* A model to be trained from nothing: a config.json, the tokenizer and template of a folder, all
+ * weights zero, f32. */
+OL_MUST_CHECK enum ol_status ol_import_blank(const char *output, const char *config_path,
+					     const char *tokenizer_folder, struct ol_error *err);
 /* Writes a model as GGUF v3: f32, f16-free; q8 as Q8_0, q4 as Q4_0, bf16 as BF16, and the
  * tokenizer. */
 OL_MUST_CHECK enum ol_status ol_export_gguf(const char *output, const struct ol_model *model,

@@ -1,0 +1,29 @@
+/* node/train_files.h, floor 4: what a training run leaves in its folder for people and tools. */
+#ifndef OL_NODE_TRAIN_FILES_H
+#define OL_NODE_TRAIN_FILES_H
+
+#include "node/home.h"
+#include "train/trainer.h"
+
+/* metrics.jsonl grows while the run goes on: a line per step, a line per evaluation. Opened again
+ * at step `done`, it forgets what came after. */
+struct ol_metrics;
+OL_MUST_CHECK enum ol_status ol_metrics_open(struct ol_metrics **metrics_out, const char *folder,
+					     int done, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_metrics_step(struct ol_metrics *metrics,
+					     const struct ol_step_report *report,
+					     struct ol_error *err);
+void ol_metrics_close(struct ol_metrics *metrics);
+
+/* examples.jsonl: of every example its id, contributor, place, whether it was held out, and the
+ * last loss it had while it trained. */
+OL_MUST_CHECK enum ol_status ol_examples_write(const char *folder, const struct ol_dataset *dataset,
+					       const struct ol_trainer *trainer,
+					       struct ol_error *err);
+/* Copies one of these files. */
+OL_MUST_CHECK enum ol_status ol_run_file_copy(const char *to, const char *from, const char *name,
+					      struct ol_error *err);
+/* Removes the checkpoints and these files, so that a run can begin anew. */
+OL_MUST_CHECK enum ol_status ol_run_folder_clear(const char *folder, struct ol_error *err);
+
+#endif
