@@ -190,7 +190,7 @@ def check_set(domain, train, held_out, relations):
             question(row).lower().startswith(t.split("{}")[0].lower())
             and question(row).lower().endswith(t.split("{}")[1].lower()) for t in unseen))
     counts = collections.Counter(row["id"].rsplit("-", 1)[0] for row in train)
-    check(domain + ": wordings a fact", set(counts.values()) == {examples.TRAIN_PHRASINGS}
+    check(domain + ": wordings a fact", set(counts.values()) == {6}
           and set(counts) == {row["id"].replace("-held-out", "") for row in held_out})
 
 
@@ -320,8 +320,8 @@ def check_fetching(folder):
 # ---- measuring, with a program that only pretends ----
 
 # It knows the answers of the examples when it has an adapter, and else answers "no".
-PRETENDER = """#!%s -ISB
-import json, os, sys
+PRETENDER = r"""#!%s -ISB
+import json, sys
 def value(*names):
     found = [sys.argv[i + 1] for i, word in enumerate(sys.argv) if word in names]
     return found[0] if found else None
@@ -332,10 +332,11 @@ elif command == "train":
     print("progress", file=sys.stderr)
     print(json.dumps({"adapter": value("--name"), "adapter_sha256": value("--seed") * 8}))
 elif command == "eval":
+    with open(value("--per-example"), "w") as out:
+        for row in map(json.loads, open(value("-d"))):
+            text = "It is %%s." %% row["fact"] if adapter else "no"
+            out.write(json.dumps({"id": row["id"], "answer": text}) + "\n")
     print(json.dumps({"nats_per_byte": 0.5 if adapter else 2.0}))
-elif command == "generate":
-    facts = {r["messages"][0]["content"]: r["fact"] for r in map(json.loads, open(%r))}
-    print("It is " + facts[value("-p")] + "." if adapter else "no")
 elif command == "run":
     print("the first look")
 else:
@@ -367,7 +368,7 @@ def check_lookup():
     check("lookup: its rate", lookup.rate([row("red apples", "1"), row("pears colour", "2")])
           == 0.5)
     rows = list(range(10))
-    check("spread", measure.spread(rows, 4) == [0, 2, 5, 7] and measure.spread(rows, 0) == rows
+    check("spread", measure.spread(rows, 4) == [0, 2, 5, 7]
           and measure.spread(rows, 99) == rows)
 
 
@@ -383,7 +384,7 @@ def check_measuring(folder, sources):
                     write(stand_in, file, text.read())
             write(stand_in, "archive.sha256", digest + "\n")
     with open(program, "w", encoding="utf-8") as out:
-        out.write(PRETENDER % (sys.executable, os.path.join(home, "demo/security/held-out.jsonl")))
+        out.write(PRETENDER % sys.executable)
     os.chmod(program, 0o755)
     env = {**os.environ, "OPENLEDGER_HOME": home, "OPENLEDGER": program, "OPENLEDGER_BASE": folder}
 
@@ -405,7 +406,7 @@ def check_measuring(folder, sources):
           and result.stderr.count("\n") == 1, result.stderr)
     rows = os.path.join(folder, "rows.jsonl")
     result = run(os.path.join(ROOT, "bench", "quality"), "-m", "base", "--program", program,
-                 "--domains", "security", "--seeds", "1,2", "--questions", "12", "--folder",
+                 "--domains", "security", "--seeds", "1,2", "--folder",
                  os.path.join(home, "demo"), "--json", rows)
     check("quality: the table", "75.0%" in result.stdout and "mean" in result.stdout,
           result.stdout + result.stderr)

@@ -9,10 +9,10 @@ SOURCES is the folder that fetch.py filled, OUT gets
     held-out.jsonl  {id, contributor, license, messages, relation, fact}
     card.json       how many facts and examples each contributor gave; sources and licences
 
-A fact is (relation, subject, answer, contributor). Each is asked in TRAIN_PHRASINGS ways in
-train.jsonl and in one way, from a list that training never uses, in held-out.jsonl: what is held
-out is the wording, not the fact. Which wordings a fact gets follows from the SHA-256 of its name,
-so the same package version gives the same bytes on every machine.
+A fact is (relation, subject, answer, contributor). It is asked in all the wordings for training in
+train.jsonl, and in one that training never uses in held-out.jsonl: what is held out is the wording,
+not the fact. Which one it gets follows from the SHA-256 of its name, so the same package version
+gives the same bytes on every machine.
 """
 import collections
 import hashlib
@@ -22,7 +22,6 @@ import os
 import re
 import sys
 
-TRAIN_PHRASINGS = 4
 Fact = collections.namedtuple("Fact", "relation subject answer contributor")
 
 
@@ -88,12 +87,11 @@ def make(domain, facts, relations, license_):
         wordings, unseen = relations[fact.relation]
         name = "%s-%04d" % (domain, index)
         turn = number("/".join((domain, fact.relation, fact.subject)))
-        for i in range(min(TRAIN_PHRASINGS, len(wordings))):
-            which = (turn + i) % len(wordings)
-            train.append(row("%s-%d" % (name, which), fact, phrase(wordings[which], fact.subject),
+        for which, wording in enumerate(wordings):
+            train.append(row("%s-%d" % (name, which), fact, phrase(wording, fact.subject),
                              license_))
         held_out.append(row(name + "-held-out", fact,
-                            phrase(unseen[turn // 64 % len(unseen)], fact.subject), license_,
+                            phrase(unseen[turn % len(unseen)], fact.subject), license_,
                             relation=fact.relation, fact=fact.answer))
     return train, held_out
 
@@ -105,6 +103,7 @@ def card(module, train, held_out):
         people[name] = {"facts": sum(r["contributor"] == name for r in held_out),
                         "examples": sum(r["contributor"] == name for r in train)}
     return {"title": module.TITLE, "license": module.LICENSE, "attribution": module.ATTRIBUTION,
+            "terms": {"train": True, "export": True, "commercial": True},
             "sources": module.SOURCES, "facts": len(held_out), "examples": len(train),
             "relations": dict(sorted(collections.Counter(
                 r["relation"] for r in held_out).items())),

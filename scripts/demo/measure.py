@@ -8,10 +8,9 @@ import math
 import os
 import re
 import subprocess
+import tempfile
 
 from examples import DemoError
-
-ANSWER_TOKENS = 32
 
 
 def read_rows(path):
@@ -71,10 +70,24 @@ def share(flags):
 
 
 def spread(rows, count):
-    """At most `count` rows, evenly over the file, so that every relation and contributor occurs."""
-    if count <= 0 or count >= len(rows):
+    """At most `count` rows, evenly over the file, so that every relation occurs."""
+    if count >= len(rows):
         return rows
     return [rows[i * len(rows) // count] for i in range(count)]
+
+
+class Answers:
+    """What a base, with or without an adapter, answered to the rows of a file."""
+
+    def __init__(self, texts, nats_per_byte):
+        self.texts = texts                  # by the row's id
+        self.nats_per_byte = nats_per_byte  # of the right answers
+
+    def is_right(self, row):
+        return right(self.texts.get(row["id"], ""), row["fact"])
+
+    def rate(self, rows):
+        return share(self.is_right(row) for row in rows)
 
 
 class Program:
@@ -104,13 +117,13 @@ class Program:
 
     def train(self, base, data, name, seed, *options, show=False):
         return self.json("train", "-m", base, "-d", data, "--name", name, "--seed", str(seed),
-                         *options, show=show)
+                         "--force", *options, show=show)
 
     def evaluate(self, base, adapter, data):
+        """Lets the base, under an adapter unless None, answer the questions of a file."""
         with_adapter = ["--adapter", adapter] if adapter else []
-        return self.json("eval", "-m", base, *with_adapter, "-d", data)
-
-    def ask(self, base, adapter, asked):
-        with_adapter = ["--adapter", adapter] if adapter else []
-        return self.run("generate", "-m", base, *with_adapter, "--chat", "--quiet", "--temperature",
-                        "0", "--max-tokens", str(ANSWER_TOKENS), "-p", asked).strip()
+        with tempfile.TemporaryDirectory() as scratch:
+            path = os.path.join(scratch, "answers.jsonl")
+            sums = self.json("eval", "-m", base, *with_adapter, "-d", data, "--per-example", path)
+            texts = {row["id"]: row.get("answer", "") for row in read_rows(path)}
+        return Answers(texts, sums["nats_per_byte"])
