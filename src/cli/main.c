@@ -15,6 +15,7 @@ static const struct {
 	{"models", "the models that are here", ol_command_models},
 	{"adapters", "the adapters that are here", ol_command_adapters},
 	{"import-adapter", "bring in a LoRA adapter: a PEFT folder", ol_command_import_adapter},
+	{"reproduce", "train an adapter again, and compare the hash", ol_command_reproduce},
 	{"export", "hand out an adapter or a model in other programs' formats", ol_command_export},
 	{"generate", "continue a text, or answer in chat", ol_command_generate},
 	{"train", "an adapter, or a whole model, from your data", ol_command_train},

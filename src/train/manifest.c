@@ -267,7 +267,7 @@ static json_t *training_json(const struct ol_manifest *m)
 static json_t *run_json(const struct ol_manifest *m)
 {
 	json_t *paths = json_array();
-	for (size_t i = 0; i < m->source_count; i++)
+	for (size_t i = 0; m->trained && i < m->source_count; i++)
 		json_array_append_new(paths, text_json(m->sources[i].path));
 	return json_pack("{s:s, s:o, s:o, s:o}", "created", m->created, "seconds",
 			 real_json(m->seconds), "tokens_per_second",
