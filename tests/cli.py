@@ -129,8 +129,8 @@ def check_first_contact():
     out, err = run(expect=1)
     check("usage on stderr", "Usage:" in err and not out)
     out, _ = run("--help")
-    for command in ("run", "import", "models", "adapters", "import-adapter", "export", "generate",
-                    "train", "eval", "score", "tokenize", "bench"):
+    for command in ("run", "import", "models", "adapters", "import-adapter", "export", "reproduce",
+                    "generate", "train", "eval", "score", "tokenize", "bench"):
         check("help names " + command, "  " + command in out)
         about, _ = run(command, "--help")
         check("help of " + command, "Usage: openledger " + command in about)
@@ -462,6 +462,31 @@ def check_train_refusals(folder, data):
     train_refused("the terms of %s forbid training" % secret, "-d", secret)
 
 
+def check_reproduce(folder):
+    for name in ("first", "by-qlora", "by-dpo"):
+        out, _ = run("reproduce", name, "--json")
+        check("reproduced: " + name, json.loads(out)["same"] is True, out)
+    out, _ = run("reproduce", "joined")
+    check("reproduced, for people", out.startswith("joined: the same, bit for bit\n"), out)
+    refused("nobody knows how \"verse\" was trained", "reproduce", "verse")
+    kept = os.path.join(folder, "kept.jsonl")
+    shutil.copy(os.path.join(folder, "data", "a.jsonl"), kept)
+    with open(os.path.join(folder, "kept.card.json"), "w") as f:
+        json.dump({"license": "LicenseRef-ours", "terms": {"export": False}}, f)
+    train("-d", kept, "--steps", "2", "--name", "kept", "-q")
+    for kind in ("peft", "gguf", "merged-safetensors", "merged-gguf"):
+        refused("trained on kept.jsonl (LicenseRef-ours), whose terms forbid", "export", "kept",
+                "--format", kind, "-o", os.path.join(folder, "kept-out"))
+    check("nothing of it left", not os.path.exists(os.path.join(folder, "kept-out")))
+    with open(home_path("adapters", "kept", "README.md")) as f:
+        card = f.read()
+    check("the card tells the terms", "kept.jsonl: LicenseRef-ours; what is made of it may not be "
+          "handed out" in card and 'license:\n- "licenseref-ours"' in card, card)
+    with open(kept, "a") as f:
+        f.write("\n")
+    refused("it has changed since", "reproduce", "kept")
+
+
 def check_resume(folder):
     """Killed, stopped and gone on with: the bits of the uninterrupted run."""
     data = os.path.join(folder, "data")
@@ -552,6 +577,7 @@ def main():
         check_score(folder)
         check_adapters(folder)
         check_train(folder)
+        check_reproduce(folder)
         check_resume(folder)
         check_trouble(folder)
         check_eval(folder)
