@@ -104,8 +104,6 @@ static void *worker_main(void *argument)
 	free(argument);
 	for (;;) {
 		wait_for_generation(pool, seen);
-		if (atomic_load(&pool->stop))
-			return NULL;
 		uint64_t gate = atomic_load_explicit(&pool->gate, memory_order_acquire);
 		bool inside = false;
 		while ((gate & GATE_OPEN) && !inside)
@@ -115,6 +113,10 @@ static void *worker_main(void *argument)
 			claim_all(pool, start.thread);
 			atomic_fetch_sub_explicit(&pool->gate, 1, memory_order_release);
 		}
+		/* After the gate, not before: whoever has seen the last generation must see that it
+		 * is the last. */
+		if (atomic_load(&pool->stop))
+			return NULL;
 	}
 }
 

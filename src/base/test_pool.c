@@ -115,6 +115,23 @@ static void test_open_and_close_at_once(void **state)
 }
 
 /* Two owners, two pools, at the same time: nothing is shared between pools. */
+/* Closing right after a loop, with workers that are still on their way into it or out of it: a
+ * worker that lost its processor between the two must not sleep through the end. */
+static void test_close_after_a_loop(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 3000; round++) {
+		struct ol_pool *pool;
+		int numbers[8] = {0};
+		assert_int_equal(ol_pool_open(&pool, 2 + round % 7), OL_OK);
+		for (int i = 0; i < round % 3 + 1; i++)
+			ol_pool_for(pool, 2 + round % 5, add_one, numbers);
+		ol_pool_close(pool);
+		for (int i = 0; i < 2 + round % 5; i++)
+			assert_int_equal(numbers[i], round % 3 + 1);
+	}
+}
+
 static void nested(void *context, int index, int thread)
 {
 	struct ol_pool *inner;
@@ -157,6 +174,7 @@ int main(void)
 		cmocka_unit_test(test_many_short_loops),
 		cmocka_unit_test(test_sleeping_workers_wake),
 		cmocka_unit_test(test_open_and_close_at_once),
+		cmocka_unit_test(test_close_after_a_loop),
 		cmocka_unit_test(test_pools_are_independent),
 		cmocka_unit_test(test_processor_count),
 	};
