@@ -311,11 +311,11 @@ static enum ol_status fill(struct ol_adapter *adapter, const struct ol_config *b
 	adapter->tensors = calloc(count, sizeof *adapter->tensors);
 	adapter->linears = calloc(count, sizeof *adapter->linears);
 	struct entry *entries = malloc(2 * count * sizeof *entries);
-	enum ol_status s = OL_OK;
-	if (!adapter->tensors || !adapter->linears || !entries)
-		s = ol_fail(err, OL_ERR_FULL, "out of memory for an adapter");
-	if (s == OL_OK)
-		s = check_tensors(adapter, base, tensors, err);
+	if (!adapter->tensors || !adapter->linears || !entries) {
+		free(entries);
+		return ol_fail(err, OL_ERR_FULL, "out of memory for an adapter");
+	}
+	enum ol_status s = check_tensors(adapter, base, tensors, err);
 	if (s == OL_OK)
 		s = fill_file(adapter, entries, list_entries(entries, adapter, base, tensors), err);
 	if (s == OL_OK && !pack_panels(adapter, base))

@@ -189,8 +189,8 @@ static void cards_say_what_people_need(void **state)
 		"# na\"me\n",
 		"rank 1, alpha 2, 24 parameters, on q.",
 		"- cwe.jsonl: Apache-2.0; MITRE, \"CWE\" and others\n",
-		"- own.txt: no licence named; what is made of it may not be handed out; "
-		"no commercial use\n",
+		"- own.txt: no licence named; what is made of it may not be handed out; no ",
+		"; no commercial use\n",
 		"- zoe: 8 examples\n",
 		"held-out loss, nats per answer token: 0.5000",
 		"`openledger reproduce`",
