@@ -2,9 +2,8 @@
  *
  * The chains run over rows m. Lanes are inputs k, rows of a tile outputs o: both lie beside each
  * other in x and dy. So that a tile reads one stream, strips of x (CHAIN_LANES wide) and tiles of
- * dy are copied first, unless so few outputs follow (a LoRA's A) that copying would cost more than
- * it saves. Where there are few inputs (a LoRA's B), lanes are outputs, and dw is transposed on its
- * way in and out. */
+ * dy are copied first. Where there are few inputs (a LoRA's B), lanes are outputs, and dw is
+ * transposed on its way in and out. */
 #include "math/chains_body.h"
 #include "math/gradients_internal.h"
 #include "math/lanes_transpose.h"
@@ -14,7 +13,6 @@ enum {
 	STRIPS = 256 / CHAIN_LANES, /* of x beside each other                    */
 	TILE_STRIDE = 16,           /* at least CHAIN_ROWS                       */
 	FEW_INPUTS = 64,            /* a multiple of 16                          */
-	FEW_TILES = 2
 };
 
 struct dw_piece {
@@ -32,36 +30,25 @@ static void some_inputs(const struct dw_piece *p, int k, float *strips, float *t
 {
 	const int tiles = chain_tiles(p->outputs);
 	const int end = OL_MIN(p->K, k + STRIPS * CHAIN_LANES);
-	struct chains q = {.c_stride = (size_t)p->K, .groups = 1, .steps = p->M, .resume = true};
-	const float *b[STRIPS];
-	size_t b_step[STRIPS];
+	struct chains q = {.c_stride = (size_t)p->K,
+			   .a = tile,
+			   .a_step = TILE_STRIDE,
+			   .b_step = CHAIN_LANES,
+			   .groups = 1,
+			   .steps = p->M,
+			   .resume = true};
 
-	for (int i = 0; k + i * CHAIN_LANES < end; i++) {
-		const float *x = p->x + k + i * CHAIN_LANES;
-		const int lanes = OL_MIN(CHAIN_LANES, end - k - i * CHAIN_LANES);
-		b[i] = x;
-		b_step[i] = p->x_stride;
-		if (tiles > FEW_TILES || lanes < CHAIN_LANES) {
-			float *copy = strips + (size_t)i * DEPTH * CHAIN_LANES;
-			copy_rows(copy, CHAIN_LANES, x, p->x_stride, p->M, lanes);
-			b[i] = copy;
-			b_step[i] = CHAIN_LANES;
-		}
-	}
+	for (int i = 0; k + i * CHAIN_LANES < end; i++)
+		copy_rows(strips + (size_t)i * DEPTH * CHAIN_LANES, CHAIN_LANES,
+			  p->x + k + i * CHAIN_LANES, p->x_stride, p->M,
+			  OL_MIN(CHAIN_LANES, end - k - i * CHAIN_LANES));
 	for (int t = 0; t < tiles; t++) {
 		const int o = chain_tile_start(p->outputs, tiles, t);
 		const int count = chain_tile_start(p->outputs, tiles, t + 1) - o;
-		q.a = p->dy + o;
-		q.a_step = p->dy_stride;
-		if (tiles > FEW_TILES) {
-			copy_rows(tile, TILE_STRIDE, q.a, p->dy_stride, p->M, count);
-			q.a = tile;
-			q.a_step = TILE_STRIDE;
-		}
+		copy_rows(tile, TILE_STRIDE, p->dy + o, p->dy_stride, p->M, count);
 		for (int i = 0; k + i * CHAIN_LANES < end; i++) {
 			q.c = p->dw + (size_t)o * (size_t)p->K + k + i * CHAIN_LANES;
-			q.b = b[i];
-			q.b_step = b_step[i];
+			q.b = strips + (size_t)i * DEPTH * CHAIN_LANES;
 			q.lanes = OL_MIN(CHAIN_LANES, end - k - i * CHAIN_LANES);
 			q.next = q.c + (k + (i + 1) * CHAIN_LANES < end
 						? (size_t)CHAIN_LANES

@@ -11,6 +11,8 @@
  *           for strips of rows                  b's strip stays in the first cache
  *             for tiles of inputs               chains go on from c
  *
+ * (Weights of f32 are read in place; then the last two loops change places.)
+ *
  * A LoRA matrix has few outputs: then W is transposed, once, and lanes are inputs. */
 #include "math/chains_body.h"
 #include "math/gradients_internal.h"
@@ -99,6 +101,18 @@ static void take_dy(const struct dx_block *p, int o0, int o1)
 	}
 }
 
+/* Asks for the part-th of `parts` parts of the tile of weights that begins here: its panels lie so
+ * far apart that no machine foresees the next one. */
+static void prefetch_tile(const struct dx_block *p, const float *weights, int panels, int part,
+			  int parts)
+{
+	enum { LINE_FLOATS = 16, TILE_LINES = CHAIN_ROWS * OL_PANEL / LINE_FLOATS };
+	const int lines = panels * TILE_LINES, end = chain_tile_start(lines, parts, part + 1);
+	for (int i = chain_tile_start(lines, parts, part); i < end; i++)
+		__builtin_prefetch(weights + (size_t)(i / TILE_LINES) * p->panel_floats +
+				   i % TILE_LINES * LINE_FLOATS);
+}
+
 /* Outputs of panels [panel0,panel1), inputs [k0,k1), whose weights are ready: all rows. */
 static void run_block(const struct dx_block *p, int panel0, int panel1, int k0, int k1, bool resume)
 {
@@ -111,29 +125,36 @@ static void run_block(const struct dx_block *p, int panel0, int panel1, int k0, 
 			   .b_step = CHAIN_LANES,
 			   .lanes = CHAIN_LANES};
 
-	for (int strip = 0; strip < strips_of(p->rows); strip++)
-		for (int t = 0; t < tiles; t++) {
-			const int k = chain_tile_start(width, tiles, t);
-			const int count = chain_tile_start(width, tiles, t + 1) - k;
-			q.c = p->c + ((size_t)strip * (size_t)inputs + (size_t)(k0 - p->k0 + k)) *
-					     CHAIN_LANES;
-			q.a = p->weights + (size_t)k * OL_PANEL;
-			q.b = p->b + (size_t)strip * (size_t)outputs * CHAIN_LANES;
-			q.next = q.c + (size_t)count * CHAIN_LANES;
-			q.resume = resume;
-			q.groups = whole;
-			q.steps = OL_PANEL;
-			if (whole > 0)
-				chains_apart[count](&q);
-			if (outputs % OL_PANEL == 0)
-				continue;
-			q.a += (size_t)whole * q.a_group;
-			q.b += (size_t)whole * OL_PANEL * CHAIN_LANES;
-			q.resume = resume || whole > 0;
-			q.groups = 1;
-			q.steps = outputs % OL_PANEL;
+	/* Weights in place come from far: a tile of them stays while the strips pass. Unpacked ones
+	 * are in the second cache: a strip stays while their tiles pass. */
+	const bool in_place = p->weights != p->unpacked;
+	const int strips = strips_of(p->rows);
+	for (int i = 0; i < strips * tiles; i++) {
+		const int strip = in_place ? i % strips : i / tiles;
+		const int t = in_place ? i / strips : i % tiles;
+		const int k = chain_tile_start(width, tiles, t);
+		const int count = chain_tile_start(width, tiles, t + 1) - k;
+		q.c = p->c +
+		      ((size_t)strip * (size_t)inputs + (size_t)(k0 - p->k0 + k)) * CHAIN_LANES;
+		q.a = p->weights + (size_t)k * OL_PANEL;
+		q.b = p->b + (size_t)strip * (size_t)outputs * CHAIN_LANES;
+		q.next = q.c + (size_t)(in_place ? inputs : count) * CHAIN_LANES;
+		q.resume = resume;
+		q.groups = whole;
+		q.steps = OL_PANEL;
+		if (in_place)
+			prefetch_tile(p, q.a + (size_t)count * OL_PANEL, whole, strip, strips);
+		if (whole > 0)
 			chains_apart[count](&q);
-		}
+		if (outputs % OL_PANEL == 0)
+			continue;
+		q.a += (size_t)whole * q.a_group;
+		q.b += (size_t)whole * OL_PANEL * CHAIN_LANES;
+		q.resume = resume || whole > 0;
+		q.groups = 1;
+		q.steps = outputs % OL_PANEL;
+		chains_apart[count](&q);
+	}
 }
 
 /* Weights of panels [panel0,panel1), inputs [k0,k1), in f32; those of f32 are read in place. */
