@@ -224,7 +224,7 @@ static enum ol_status fill_file(struct ol_adapter *adapter, const struct entry *
 
 /* --- panels ---------------------------------------------------------------- */
 
-static void set_matrix(struct ol_matrix *w, int rows, int cols, uint8_t *panels, size_t *at)
+static void set_matrix(struct ol_matrix *w, int rows, int cols, const uint8_t *panels, size_t *at)
 {
 	*w = (struct ol_matrix){.type = OL_WEIGHT_BF16, .rows = rows, .cols = cols};
 	if (panels)

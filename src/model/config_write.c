@@ -179,15 +179,15 @@ enum ol_status ol_config_write_json(struct ol_buf *json, const struct ol_config 
 						     JSON_REAL_PRECISION(17))
 			  : NULL;
 	json_decref(root);
-	enum ol_status s = OL_OK;
-	if (!text)
-		s = ol_fail(err, OL_ERR_FULL, "out of memory for a config.json");
-	else if (!reads_back(config, text))
-		s = ol_fail(err, OL_ERR_UNSUPPORTED,
-			    "%s: a config.json cannot say what kind of %s model this is", path,
-			    ol_arch_name(config->arch));
-	else if (!ol_buf_append_text(json, text) || !ol_buf_append_text(json, "\n"))
-		s = ol_fail(err, OL_ERR_FULL, "out of memory for a config.json");
+	const bool same = text && reads_back(config, text);
+	const bool written =
+		text && ol_buf_append_text(json, text) && ol_buf_append_text(json, "\n");
 	free(text);
-	return s;
+	if (!written)
+		return ol_fail(err, OL_ERR_FULL, "out of memory for a config.json");
+	if (!same)
+		return ol_fail(err, OL_ERR_UNSUPPORTED,
+			       "%s: a config.json cannot say what kind of %s model this is", path,
+			       ol_arch_name(config->arch));
+	return OL_OK;
 }

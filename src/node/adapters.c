@@ -51,11 +51,13 @@ enum ol_status ol_home_adapters(const struct ol_home *home, struct ol_names *nam
 {
 	char folder[OL_PATH_MAX];
 	enum ol_status s = join(folder, err, home->path, "/adapters", "");
-	DIR *dir = s == OL_OK ? opendir(folder) : NULL;
-	if (s == OL_OK && !dir && errno == ENOENT)
+	if (s != OL_OK)
+		return s;
+	DIR *dir = opendir(folder);
+	if (!dir && errno == ENOENT)
 		return OL_OK; /* none yet */
-	if (s == OL_OK && !dir)
-		s = ol_fail(err, OL_ERR_IO, "cannot list %s: %s", folder, strerror(errno));
+	if (!dir)
+		return ol_fail(err, OL_ERR_IO, "cannot list %s: %s", folder, strerror(errno));
 	for (struct dirent *entry; s == OL_OK && (entry = readdir(dir)) != NULL;) {
 		if (ol_name_check(entry->d_name, NULL) != OL_OK ||
 		    !ol_home_has_adapter(home, entry->d_name))
@@ -63,8 +65,7 @@ enum ol_status ol_home_adapters(const struct ol_home *home, struct ol_names *nam
 		if (!ol_names_push(names, entry->d_name, strlen(entry->d_name)))
 			s = ol_fail(err, OL_ERR_FULL, "out of memory while listing %s", folder);
 	}
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	ol_names_sort(names);
 	return s;
 }

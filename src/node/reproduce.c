@@ -87,10 +87,10 @@ static enum ol_status open_start(struct again *a, struct ol_error *err)
 }
 
 /* A file may have several sources, one per licence. */
-static bool path_again(const struct ol_manifest *m, size_t index)
+static bool is_listed(const char *const *paths, int count, const char *path)
 {
-	for (size_t i = 0; i < index; i++)
-		if (strcmp(m->sources[i].path, m->sources[index].path) == 0)
+	for (int i = 0; i < count; i++)
+		if (strcmp(paths[i], path) == 0)
 			return true;
 	return false;
 }
@@ -118,15 +118,18 @@ static enum ol_status open_records(struct again *a, struct ol_error *err)
 		return ol_records_open(&a->records, a->q->data, a->q->data_count, m->format, err);
 	const char **paths = calloc(m->source_count + 1, sizeof *paths);
 	int count = 0;
-	enum ol_status s = paths ? OL_OK : ol_fail(err, OL_ERR_FULL, "out of memory for the data");
+	enum ol_status s = OL_OK;
+	if (!paths)
+		return ol_fail(err, OL_ERR_FULL, "out of memory for the data");
 	for (size_t i = 0; s == OL_OK && i < m->source_count; i++) {
-		if (!m->sources[i].path)
+		const struct ol_manifest_source *source = &m->sources[i];
+		if (!source->path)
 			s = ol_fail(err, OL_ERR_NOT_FOUND,
 				    "the manifest does not say where %s lay: give the data with -d",
-				    m->sources[i].file);
-		else if (!path_again(m, i)) {
-			s = check_file(&m->sources[i], err);
-			paths[count++] = m->sources[i].path;
+				    source->file);
+		else if (!is_listed(paths, count, source->path)) {
+			s = check_file(source, err);
+			paths[count++] = source->path;
 		}
 	}
 	if (s == OL_OK)
