@@ -33,7 +33,9 @@ struct ol_gradients {
 	/* dx (M,K), inputs [k0,k1) only: dx (+)= dy (M,O) W. One chain over o ascending,
 	 * c = fma(dy[o], W[o][k], c), from +0, or with `onto` from dx as it is. W's values are
 	 * those of ol_dequantize_row, whatever its type. k0 is a multiple of OL_PANEL; so is k1,
-	 * or it is K. scratch: matmul_dx_scratch() floats, 64-byte aligned. */
+	 * or it is K. Every call unpacks its weights and transposes dy anew: give it all rows there
+	 * are (64 or more), and threads ranges of inputs 256 or wider. scratch:
+	 * matmul_dx_scratch() floats, 64-byte aligned. */
 	void (*matmul_dx)(float *dx, size_t dx_stride, const float *dy, size_t dy_stride,
 			  const struct ol_matrix *w, int M, int k0, int k1, bool onto,
 			  float *scratch);
