@@ -452,6 +452,7 @@ enum ol_status ol_tape_forward(struct ol_tape *tape, const struct ol_micro_batch
 
 void ol_tape_losses(struct ol_tape *tape, float *losses)
 {
+	OL_ASSERT(tape->batch);
 	ol_tape_head(tape, losses, false);
 }
 

@@ -62,8 +62,8 @@ struct ol_micro_batch {
 OL_MUST_CHECK enum ol_status ol_tape_forward(struct ol_tape *tape,
 					     const struct ol_micro_batch *batch,
 					     struct ol_error *err);
-/* losses (rows): -log p(target) of every row, 0 where there is none. After forward; any number of
- * times. */
+/* losses (rows): -log p(target) of every row, 0 where there is none. After forward and before
+ * backward, any number of times. */
 void ol_tape_losses(struct ol_tape *tape, float *losses);
 /* Hidden states after the final norm (rows, hidden), until the next forward. */
 const float *ol_tape_hidden(const struct ol_tape *tape);
@@ -90,9 +90,9 @@ struct ol_tape_view {
 	int layer;
 	enum ol_linear linear;
 	int rows;
-	const float *x;  /* (rows, inputs) what the linear read                    */
-	const float *h;  /* (rows, rank)   A x; NULL without an adapter            */
-	const float *dy; /* (rows, outputs)                                        */
+	const float *x;  /* (rows, inputs) what the linear read, before dropout     */
+	const float *h;  /* (rows, rank)   A x, of the dropped x; NULL: no adapter  */
+	const float *dy; /* (rows, outputs); of the head only rows with a target    */
 };
 
 struct ol_tape_backward {
