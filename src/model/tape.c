@@ -120,7 +120,7 @@ static void lay_out_layers(struct ol_tape *t, struct plan *plan)
 	if (t->recompute)
 		lay_out_layer(t, plan, &shared);
 	for (size_t l = 0; l < layers; l++) {
-		struct ol_tape_layer measured;
+		struct ol_tape_layer measured = shared;
 		kept = plan->memory ? &t->layers[l] : &measured;
 		*kept = shared;
 		kept->x = take(plan, rows, hidden);
