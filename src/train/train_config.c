@@ -27,15 +27,18 @@ bool ol_train_method_parse(enum ol_train_method *method_out, const char *name)
 
 /* ---- Defaults ----------------------------------------------------------------------------- */
 
-/* Small bases take, and need, higher rates: the peak falls with the square root of the width. */
-static float default_rate(enum ol_train_method method, int hidden)
+/* Narrow bases take, and need, much higher rates. Measured for adapters on 480 medical questions: at
+ * width 128 the held-out loss is lowest from 1e-2 to 3e-2; at widths of thousands 2e-4 to 1e-3 is
+ * what works. With A frozen the same change takes steps of twice the size. */
+float ol_train_default_rate(enum ol_train_method method, bool attributable,
+			    const struct ol_config *base)
 {
-	const double width = sqrt(256.0 / (double)hidden);
+	const double width = (double)base->hidden;
 	switch (method) {
 	case OL_TRAIN_LORA:
-	case OL_TRAIN_QLORA: return (float)(2e-3 * OL_MIN(width, 2.0));
-	case OL_TRAIN_DPO: return (float)(2e-4 * OL_MIN(width, 2.0));
-	case OL_TRAIN_FULL: return (float)(1e-3 * OL_MIN(width, 2.0));
+	case OL_TRAIN_QLORA: return (float)OL_MIN(1.5 / width, 1e-2) * (attributable ? 2.0f : 1.0f);
+	case OL_TRAIN_DPO: return (float)OL_MIN(0.1 / width, 1e-3);
+	case OL_TRAIN_FULL: return (float)OL_MIN(0.25 / width, 1e-3);
 	}
 	OL_UNREACHABLE();
 }
@@ -66,7 +69,7 @@ void ol_train_defaults(struct ol_train_config *config, enum ol_train_method meth
 		.targets = OL_TARGETS_ALL,
 		.init_seed = 1,
 		.base_type = OL_WEIGHT_NF4,
-		.learning_rate = default_rate(method, base->hidden),
+		.learning_rate = ol_train_default_rate(method, false, base),
 		.beta1 = 0.9f,
 		.beta2 = method == OL_TRAIN_FULL ? 0.95f : 0.999f,
 		.eps = 1e-8f,

@@ -68,6 +68,9 @@ struct ol_train_config {
  * the number of examples. */
 void ol_train_defaults(struct ol_train_config *config, enum ol_train_method method,
 		       const struct ol_config *base, size_t examples, double epochs);
+/* The learning rate among them. Whoever sets `attributable` afterwards wants this one anew. */
+float ol_train_default_rate(enum ol_train_method method, bool attributable,
+			    const struct ol_config *base);
 /* Every number in its range; the error names the option. */
 OL_MUST_CHECK enum ol_status ol_train_config_check(const struct ol_train_config *config,
 						   const struct ol_config *base,
