@@ -198,8 +198,10 @@ static enum ol_status choose_config(struct run *r, size_t examples, struct ol_er
 	}
 	if (w->alpha > 0)
 		c->alpha = w->alpha;
-	if (w->learning_rate > 0)
-		c->learning_rate = w->learning_rate;
+	c->learning_rate = w->learning_rate > 0
+				   ? w->learning_rate
+				   : ol_train_default_rate(c->method, w->attributable,
+							   ol_model_config(r->base.model));
 	if (w->max_length > 0)
 		c->max_length = w->max_length;
 	if (w->warmup >= 0)

@@ -359,6 +359,31 @@ static void test_the_way_it_runs_does_not_matter(void **state)
 	}
 }
 
+/* The same on every machine and by every compiler: what short runs come to. */
+static void test_known_results(void **state)
+{
+	(void)state;
+	static const char *const known[OL_TRAIN_METHODS] = {
+		"faec3fb0b43fbda9a4428585dd8e1f0d50c3e19f86589d6d5e5d6442c83871ed",
+		"808690639d3333739acfb6822f75d1e2545f5945bece9cb303cc5987ed6581e9",
+		"6bf24467188d7ac49e142fc81fb7b1fd9839bdf65701a75cf8f2426d6c4a1b46",
+		"1bd4e0b781f4bcf9191aab77849a1f2010a1fd73c0a45adf372661b55ef04ea1",
+	};
+	static struct toys toys;
+	make_toys(&toys, 24);
+	for (int method = 0; method < OL_TRAIN_METHODS; method++) {
+		struct ol_model *base = tiny_model(method % 2, OL_WEIGHT_BF16);
+		const struct ol_train_config config = config_of(method, method == OL_TRAIN_DPO);
+		const struct way way = {ol_kernels_best()->isa, 2, 0, 0};
+		uint8_t hash[OL_SHA256_BYTES];
+		char text[2 * OL_SHA256_BYTES + 1];
+		run_way(base, &toys, &config, &way, hash);
+		ol_hex(text, hash, sizeof hash);
+		assert_string_equal(text, known[method]);
+		ol_model_close(base);
+	}
+}
+
 /* And what is part of the config does. */
 static void test_what_is_in_the_config_matters(void **state)
 {
@@ -460,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_the_best_is_published_and_patience_ends),
 		cmocka_unit_test(test_losses_of_examples_are_remembered),
 		cmocka_unit_test(test_the_way_it_runs_does_not_matter),
+		cmocka_unit_test(test_known_results),
 		cmocka_unit_test(test_what_is_in_the_config_matters),
 		cmocka_unit_test(test_what_cannot_be_trained_is_named),
 		cmocka_unit_test(test_a_diverging_run_stops),

@@ -27,9 +27,9 @@ bool ol_train_method_parse(enum ol_train_method *method_out, const char *name)
 
 /* ---- Defaults ----------------------------------------------------------------------------- */
 
-/* Narrow bases take, and need, much higher rates. Measured for adapters on 480 medical questions: at
- * width 128 the held-out loss is lowest from 1e-2 to 3e-2; at widths of thousands 2e-4 to 1e-3 is
- * what works. With A frozen the same change takes steps of twice the size. */
+/* Narrow bases take, and need, much higher rates. Measured for adapters on 480 medical questions:
+ * at width 128 the held-out loss is lowest from 1e-2 to 3e-2; at widths of thousands 2e-4 to 1e-3
+ * is what works. With A frozen the same change takes steps of twice the size. */
 float ol_train_default_rate(enum ol_train_method method, bool attributable,
 			    const struct ol_config *base)
 {
