@@ -436,6 +436,18 @@ def check_train(folder):
                  "--tokenizer", os.path.join(folder, "model"), "-d", data, "--steps", "4",
                  "--name", "new", "--json", "-q")
     check("a model from nothing", json.loads(out)["model"] == "new")
+    folder_of_new = os.path.join(folder, "new-hf")
+    out, _ = run("train", "--method", "full", "-m", "m-f32", "-d", data, "--steps", "2", "--name",
+                 "exported", "--json", "-q", "--weights", "f32", "--export", folder_of_new)
+    again, _ = run("import", folder_of_new, "--weights", "f32", "--name", "imported", "--json")
+    check("an exported model comes back", json.loads(out)["model_id"] == json.loads(again)["id"])
+    after, _ = train("-d", pairs, "--method", "dpo", "--from", "first", "--steps", "4", "--name",
+                     "after", "-q")
+    with open(home_path("adapters", "after", "manifest.json")) as f:
+        manifest = json.load(f)
+    check("going on from an adapter keeps its sources", {s["file"] for s in manifest["training"][
+        "sources"]} == {"pairs.jsonl", "joined.json"} and
+        manifest["training"]["config"]["start"] == result["adapter_sha256"], manifest)
     run("generate", "-m", "new", "--chat", "-p", "Hello", "-n", "4")
     check_train_refusals(folder, data)
 

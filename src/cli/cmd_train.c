@@ -185,6 +185,11 @@ static enum ol_status check_line(struct train_line *l, struct ol_error *err)
 		return ol_fail(err, OL_ERR_INPUT,
 			       "a base (-m) has its own config and tokenizer: leave out --config "
 			       "and --tokenizer, or the base");
+	if (l->q.wish.method == OL_TRAIN_FULL ? l->q.from != NULL : l->q.export_path != NULL)
+		return ol_fail(err, OL_ERR_INPUT,
+			       l->q.from ? "--from is for adapters, not for full training"
+					 : "--export is for full training; adapters are exported "
+					   "by `openledger export`");
 	l->q.data = l->data.values;
 	l->q.data_count = l->data.count;
 	l->q.memory_max = (size_t)l->memory_mb << 20;
@@ -304,10 +309,13 @@ int ol_command_train(int argc, char **argv)
 		OL_U64("init-seed", 0, w->init_seed, "S", "of the first weights; public (1)",
 		       &w->init_seed_given),
 		OL_TEXT("base-type", 0, w->base_type, "T", "qlora: keep the base in nf4 or q8"),
+		OL_TEXT("from", 0, l.q.from, "ADAPTER", "go on from it; dpo: prefer against it"),
 		OL_TEXT("config", 0, l.q.config, "FILE",
 			"full: a config.json, to begin from nothing"),
 		OL_TEXT("tokenizer", 0, l.q.tokenizer, "FOLDER", "with --config: its tokenizer"),
 		OL_TEXT("weights", 'w', l.weights, "TYPE", "full: of the result (bf16)"),
+		OL_TEXT("export", 0, l.q.export_path, "FOLDER",
+			"full: write the result as a Hugging Face folder, too"),
 		OL_FLAG("resume", 0, l.q.resume, "go on from the last checkpoint"),
 		OL_FLAG("force", 0, l.q.replace, "replace a result or a run of that name"),
 		OL_NUMBER(INT, "checkpoint-every", 0, l.q.checkpoint_steps, "N", 1,

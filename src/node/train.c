@@ -29,6 +29,8 @@ struct run {
 	struct ol_home home;
 	struct ol_runtime base;
 	struct ol_engine_options machine; /* threads and instructions */
+	struct ol_adapter *from;          /* NULL: none */
+	char from_folder[OL_PATH_MAX];
 	struct ol_records *records;
 	struct ol_dataset *dataset;
 	struct ol_train_config config;
@@ -129,6 +131,17 @@ static enum ol_status open_base(struct run *r, struct ol_error *err)
 	return s == OL_OK ? ol_runtime_need_tokenizer(&r->base, err) : s;
 }
 
+/* The adapter to go on from, and what its sources allow. */
+static enum ol_status open_from(struct run *r, struct ol_error *err)
+{
+	if (!r->q->from)
+		return OL_OK;
+	const enum ol_status s = ol_home_find_adapter(&r->home, r->from_folder, r->q->from, err);
+	return s == OL_OK ? ol_adapter_open(&r->from, r->from_folder,
+					    ol_model_config(r->base.model), err)
+			  : s;
+}
+
 static void tell_conflicts(const struct run *r)
 {
 	const struct ol_source_card *cards;
@@ -141,12 +154,27 @@ static void tell_conflicts(const struct run *r)
 		       cards[a].file, cards[a].license, cards[b].file, cards[b].license);
 }
 
+static enum ol_status may_export(const struct run *r, struct ol_error *err)
+{
+	const struct ol_source_card *cards;
+	const int count = ol_records_cards(r->records, &cards);
+	for (int i = 0; i < count; i++)
+		if (!cards[i].export_)
+			return ol_fail(err, OL_ERR_INPUT,
+				       "the terms of %s forbid export (its data card says "
+				       "terms.export is false): leave out --export, or this source",
+				       cards[i].file);
+	return OL_OK;
+}
+
 static enum ol_status open_records(struct run *r, struct ol_error *err)
 {
 	enum ol_status s =
 		ol_records_open(&r->records, r->q->data, r->q->data_count, r->q->format, err);
 	if (s == OL_OK)
 		s = ol_records_may_train(r->records, err);
+	if (s == OL_OK && r->q->export_path)
+		s = may_export(r, err);
 	if (s == OL_OK)
 		tell_conflicts(r);
 	return s;
@@ -221,8 +249,14 @@ static enum ol_status choose_config(struct run *r, size_t examples, struct ol_er
 	for (size_t i = 0; i < OL_ARRAY_LEN(floats); i++)
 		if (floats[i].wish >= 0)
 			*floats[i].target = floats[i].wish;
+	if (r->from) {
+		const struct ol_adapter_config *from = ol_adapter_settings(r->from);
+		c->rank = from->rank;
+		c->alpha = from->alpha;
+		c->targets = from->targets;
+	}
 	c->attributable = w->attributable;
-	c->rslora = w->rslora;
+	c->rslora = r->from ? ol_adapter_settings(r->from)->rslora : w->rslora;
 	c->from_scratch = r->q->base == NULL;
 	if (w->seed_given)
 		c->seed = w->seed;
@@ -293,7 +327,8 @@ static enum ol_status open_trainer(struct run *r, struct ol_error *err)
 						 .threads = r->machine.threads,
 						 .memory_max = r->q->memory_max,
 						 .folder = r->folder,
-						 .resume = r->q->resume};
+						 .resume = r->q->resume,
+						 .start = r->from};
 	enum ol_status s = expect_no_run(r, err);
 	if (s == OL_OK && r->q->replace && !r->q->resume && r->q->base)
 		s = ol_run_folder_clear(r->folder, err);
@@ -518,6 +553,25 @@ static void measure(struct run *r)
 	result->eval_nats_per_byte = bytes > 0 ? loss * tokens / bytes : (double)NAN;
 }
 
+/* What the adapter before was made of is in this one, too. Without a path: those data are not what
+ * this run was trained on. */
+static enum ol_status describe_from(const struct run *r, struct ol_manifest *m,
+				    struct ol_error *err)
+{
+	struct ol_manifest before;
+	bool found = false, room = true;
+	ol_manifest_init(&before);
+	enum ol_status s =
+		r->from ? ol_adapter_manifest(&before, &found, r->from_folder, err) : OL_OK;
+	for (size_t i = 0; s == OL_OK && room && i < before.source_count; i++) {
+		struct ol_manifest_source source = before.sources[i];
+		source.path = NULL;
+		room = ol_manifest_add_source(m, &source);
+	}
+	ol_manifest_release(&before);
+	return room || s != OL_OK ? s : ol_fail(err, OL_ERR_FULL, "out of memory for the manifest");
+}
+
 static enum ol_status describe(struct run *r, struct ol_manifest *m, struct ol_error *err)
 {
 	const struct ol_train_result *result = r->result;
@@ -538,7 +592,8 @@ static enum ol_status describe(struct run *r, struct ol_manifest *m, struct ol_e
 	ol_manifest_stamp(m, (int64_t)time(NULL));
 	m->seconds = result->seconds;
 	m->tokens_per_second = isfinite(result->tokens_per_second) ? result->tokens_per_second : 0;
-	return ol_manifest_describe(m, r->records, r->dataset, err);
+	const enum ol_status s = ol_manifest_describe(m, r->records, r->dataset, err);
+	return s == OL_OK ? describe_from(r, m, err) : s;
 }
 
 static enum ol_status publish_adapter(struct run *r, struct ol_error *err)
@@ -575,6 +630,8 @@ static enum ol_status publish_model(struct run *r, struct ol_error *err)
 		s = ol_model_open(&model, r->result->path, err);
 	if (s == OL_OK) {
 		memcpy(r->result->sha256, ol_model_id(model), OL_MODEL_ID_BYTES);
+		if (r->q->export_path)
+			s = ol_export_folder(r->q->export_path, model, err);
 		ol_model_close(model);
 	}
 	return s;
@@ -586,6 +643,7 @@ static void close_run(struct run *r)
 	ol_trainer_close(r->trainer);
 	ol_dataset_close(r->dataset);
 	ol_records_close(r->records);
+	ol_adapter_close(r->from);
 	ol_runtime_close(&r->base);
 	free(r->samples);
 }
@@ -608,6 +666,8 @@ static enum ol_status train(struct run *r, struct ol_error *err)
 		s = open_records(r, err);
 	if (s == OL_OK)
 		s = open_base(r, err);
+	if (s == OL_OK)
+		s = open_from(r, err);
 	if (s == OL_OK)
 		s = open_dataset(r, err);
 	if (s != OL_OK || r->q->preview > 0)

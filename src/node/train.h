@@ -54,6 +54,8 @@ struct ol_train_request {
 	const char *base;               /* a model of the home, or NULL: */
 	const char *config, *tokenizer; /* config.json and a folder, to begin from nothing */
 	const char *name;
+	const char *from;        /* an adapter to go on from (dpo: the reference); NULL: none */
+	const char *export_path; /* full: a Hugging Face folder to write as well; NULL: none */
 	const char *const *data;
 	int data_count;
 	enum ol_data_format format;
