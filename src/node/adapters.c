@@ -12,31 +12,22 @@
 
 static const char manifest_name[] = "manifest.json";
 
-static enum ol_status join(char path[OL_PATH_MAX], struct ol_error *err, const char *a,
-			   const char *b, const char *c)
-{
-	const int n = snprintf(path, OL_PATH_MAX, "%s%s%s", a, b, c);
-	if (n < 0 || n >= OL_PATH_MAX)
-		return ol_fail(err, OL_ERR_INPUT, "the path %s%s%s is too long", a, b, c);
-	return OL_OK;
-}
-
 enum ol_status ol_home_adapter_path(const struct ol_home *home, char path[OL_PATH_MAX],
 				    const char *adapter, struct ol_error *err)
 {
 	char folder[OL_PATH_MAX];
 	if (strchr(adapter, '/'))
-		return join(path, err, adapter, "", "");
+		return ol_path_join(path, err, adapter, "", "");
 	enum ol_status s = ol_name_check(adapter, err);
 	if (s == OL_OK)
-		s = join(folder, err, home->path, "/adapters/", "");
-	return s == OL_OK ? join(path, err, folder, adapter, "") : s;
+		s = ol_path_join(folder, err, home->path, "/adapters/", "");
+	return s == OL_OK ? ol_path_join(path, err, folder, adapter, "") : s;
 }
 
 static bool holds_adapter(const char *folder)
 {
 	char path[OL_PATH_MAX];
-	return join(path, NULL, folder, "/adapter_config.json", "") == OL_OK &&
+	return ol_path_join(path, NULL, folder, "/adapter_config.json", "") == OL_OK &&
 	       access(path, R_OK) == 0;
 }
 
@@ -50,7 +41,7 @@ enum ol_status ol_home_adapters(const struct ol_home *home, struct ol_names *nam
 				struct ol_error *err)
 {
 	char folder[OL_PATH_MAX];
-	enum ol_status s = join(folder, err, home->path, "/adapters", "");
+	enum ol_status s = ol_path_join(folder, err, home->path, "/adapters", "");
 	if (s != OL_OK)
 		return s;
 	DIR *dir = opendir(folder);
@@ -107,7 +98,7 @@ enum ol_status ol_adapter_manifest(struct ol_manifest *manifest, bool *found, co
 	struct ol_map map;
 	ol_manifest_init(manifest);
 	*found = false;
-	enum ol_status s = join(path, err, folder, "/", manifest_name);
+	enum ol_status s = ol_path_join(path, err, folder, "/", manifest_name);
 	if (s != OL_OK || access(path, F_OK) != 0)
 		return s;
 	s = ol_map_open(&map, path, err);
@@ -182,7 +173,7 @@ static enum ol_status write_text(const char *folder, const char *name, const str
 {
 	char path[OL_PATH_MAX];
 	struct ol_writer *writer;
-	enum ol_status s = join(path, err, folder, "/", name);
+	enum ol_status s = ol_path_join(path, err, folder, "/", name);
 	if (s == OL_OK)
 		s = ol_writer_open(&writer, path, err);
 	if (s != OL_OK)
@@ -202,7 +193,7 @@ static void remove_folder(const char *folder)
 	if (!dir)
 		return;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
-		if (join(path, NULL, folder, "/", entry->d_name) == OL_OK)
+		if (ol_path_join(path, NULL, folder, "/", entry->d_name) == OL_OK)
 			unlink(path);
 	closedir(dir);
 	rmdir(folder);
@@ -260,12 +251,12 @@ enum ol_status ol_adapter_install(const struct ol_home *home, const char *name,
 	if (s == OL_OK)
 		s = ol_home_adapter_path(home, path, name, err);
 	if (s == OL_OK)
-		s = join(adapters, err, home->path, "/adapters/", "");
+		s = ol_path_join(adapters, err, home->path, "/adapters/", "");
 	/* Hidden: a name never begins with a dot. */
 	if (s == OL_OK)
-		s = join(fresh, err, adapters, ".new-", name);
+		s = ol_path_join(fresh, err, adapters, ".new-", name);
 	if (s == OL_OK)
-		s = join(old, err, adapters, ".old-", name);
+		s = ol_path_join(old, err, adapters, ".old-", name);
 	if (s == OL_OK && !replace && stat(path, &about) == 0)
 		s = ol_fail(err, OL_ERR_INPUT,
 			    "there is already an adapter \"%s\": choose another --name, or --force "

@@ -14,8 +14,8 @@
 
 static const char extension[] = ".olm";
 
-static enum ol_status join(char path[OL_PATH_MAX], struct ol_error *err, const char *a,
-			   const char *b, const char *c)
+enum ol_status ol_path_join(char path[OL_PATH_MAX], struct ol_error *err, const char *a,
+			    const char *b, const char *c)
 {
 	const int n = snprintf(path, OL_PATH_MAX, "%s%s%s", a, b, c);
 	if (n < 0 || n >= OL_PATH_MAX)
@@ -30,17 +30,17 @@ enum ol_status ol_home_open(struct ol_home *home, struct ol_error *err)
 		   *user = getenv("HOME");
 	enum ol_status s;
 	if (own && *own)
-		s = join(home->path, err, own, "", "");
+		s = ol_path_join(home->path, err, own, "", "");
 	else if (xdg && *xdg)
-		s = join(home->path, err, xdg, "/openledger", "");
+		s = ol_path_join(home->path, err, xdg, "/openledger", "");
 	else if (user && *user)
-		s = join(home->path, err, user, "/.local/share/openledger", "");
+		s = ol_path_join(home->path, err, user, "/.local/share/openledger", "");
 	else
 		s = ol_fail(err, OL_ERR_INPUT,
 			    "there is no home folder: set OPENLEDGER_HOME to the folder "
 			    "that models are to be kept in");
 	if (s == OL_OK)
-		s = join(models, err, home->path, "/models", "");
+		s = ol_path_join(models, err, home->path, "/models", "");
 	return s == OL_OK ? ol_make_directories(models, err) : s;
 }
 
@@ -88,11 +88,11 @@ enum ol_status ol_home_model_path(const struct ol_home *home, char path[OL_PATH_
 {
 	char folder[OL_PATH_MAX];
 	if (strchr(model, '/'))
-		return join(path, err, model, "", "");
+		return ol_path_join(path, err, model, "", "");
 	enum ol_status s = ol_name_check(model, err);
 	if (s == OL_OK)
-		s = join(folder, err, home->path, "/models/", "");
-	return s == OL_OK ? join(path, err, folder, model, extension) : s;
+		s = ol_path_join(folder, err, home->path, "/models/", "");
+	return s == OL_OK ? ol_path_join(path, err, folder, model, extension) : s;
 }
 
 enum ol_status ol_home_find_model(const struct ol_home *home, char path[OL_PATH_MAX],
@@ -152,7 +152,7 @@ enum ol_status ol_home_models(const struct ol_home *home, struct ol_names *names
 			      struct ol_error *err)
 {
 	char folder[OL_PATH_MAX];
-	enum ol_status s = join(folder, err, home->path, "/models", "");
+	enum ol_status s = ol_path_join(folder, err, home->path, "/models", "");
 	if (s != OL_OK)
 		return s;
 	DIR *dir = opendir(folder);

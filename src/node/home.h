@@ -16,6 +16,10 @@ struct ol_home {
 	char path[OL_PATH_MAX];
 };
 
+/* path = a, b and c behind one another; too long is an error. */
+OL_MUST_CHECK enum ol_status ol_path_join(char path[OL_PATH_MAX], struct ol_error *err,
+					  const char *a, const char *b, const char *c);
+
 /* Finds the home and makes its folders. */
 OL_MUST_CHECK enum ol_status ol_home_open(struct ol_home *home, struct ol_error *err);
 
