@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 60
 DOMAIN ?= security
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-slow fuzz bench lint format coverage clean help
+.PHONY: build run base test test-slow fuzz bench lint format coverage clean help
 
 build: ## build build/release/openledger
 	@scripts/bootstrap run
@@ -15,6 +15,10 @@ build: ## build build/release/openledger
 
 run: build ## set this machine up, build, train an adapter (DOMAIN=security) and show what it knows
 	@scripts/demo/run $(DOMAIN)
+
+base: build ## the base model from nothing, in hours: fetch, clean, train; stop it and go on at will
+	@scripts/bootstrap base
+	@scripts/base/make
 
 test: ## tidy, then every test of a release and of an ASan + UBSan build
 	@scripts/bootstrap test
