@@ -73,6 +73,8 @@ static void send_text(struct ol_answer *a, size_t until)
 static void take_characters(struct ol_answer *a, bool end)
 {
 	struct ol_buf *raw = &a->raw;
+	if (raw->size == 0)
+		return;
 	const size_t whole = end ? raw->size : ol_utf8_complete(raw->data, raw->size);
 	ol_utf8_append_lossy(&a->g.text, raw->data, whole);
 	memmove(raw->data, raw->data + whole, raw->size - whole);
