@@ -79,33 +79,6 @@ static void *weight_place(struct ol_weights *w, struct ol_layer_weights *layers,
 	OL_UNREACHABLE();
 }
 
-static float **gradient_place(struct ol_weight_gradients *g, const struct ol_tensor *t)
-{
-	struct ol_layer_gradients *layer = t->layer < 0 ? NULL : &g->layers[t->layer];
-	switch (t->role) {
-	case OL_TENSOR_EMBED: return &g->embed;
-	case OL_TENSOR_HEAD: return &g->head;
-	case OL_TENSOR_FINAL_NORM: return &g->final_norm;
-	case OL_TENSOR_ATTENTION_NORM: return &layer->attention_norm;
-	case OL_TENSOR_Q: return &layer->linears[OL_LINEAR_Q];
-	case OL_TENSOR_Q_BIAS: return &layer->q_bias;
-	case OL_TENSOR_Q_NORM: return &layer->q_norm;
-	case OL_TENSOR_K: return &layer->linears[OL_LINEAR_K];
-	case OL_TENSOR_K_BIAS: return &layer->k_bias;
-	case OL_TENSOR_K_NORM: return &layer->k_norm;
-	case OL_TENSOR_V: return &layer->linears[OL_LINEAR_V];
-	case OL_TENSOR_V_BIAS: return &layer->v_bias;
-	case OL_TENSOR_O: return &layer->linears[OL_LINEAR_O];
-	case OL_TENSOR_POST_ATTENTION_NORM: return &layer->post_attention_norm;
-	case OL_TENSOR_FFN_NORM: return &layer->ffn_norm;
-	case OL_TENSOR_GATE: return &layer->linears[OL_LINEAR_GATE];
-	case OL_TENSOR_UP: return &layer->linears[OL_LINEAR_UP];
-	case OL_TENSOR_DOWN: return &layer->linears[OL_LINEAR_DOWN];
-	case OL_TENSOR_POST_FFN_NORM: return &layer->post_ffn_norm;
-	}
-	OL_UNREACHABLE();
-}
-
 static void pack_slice(const struct ol_slice *s, const float *values)
 {
 	const float *rows = values + s->start;
@@ -197,7 +170,8 @@ void ol_plastic_gradients_init(struct ol_plastic_gradients *g, const struct ol_p
 	g->values = floats(g->size);
 	g->tables.layers = g->layers;
 	for (int i = 0; i < p->slice_count; i++)
-		*gradient_place(&g->tables, &p->layout.tensors[i]) = g->values + p->slices[i].start;
+		*ol_gradient_place(&g->tables, &p->layout.tensors[i]) =
+			g->values + p->slices[i].start;
 	if (p->config.tied_embeddings) {
 		g->head_size = (size_t)p->config.vocab_size * (size_t)p->config.hidden;
 		g->tables.head = g->tied_head = floats(g->head_size);

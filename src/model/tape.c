@@ -550,3 +550,30 @@ enum ol_status ol_tape_backward(struct ol_tape *tape, const struct ol_tape_backw
 		       loss_broken ? "loss" : "gradient", tape->broken_sequence,
 		       (unsigned long long)batch->sequences[tape->broken_sequence].example);
 }
+
+float **ol_gradient_place(struct ol_weight_gradients *g, const struct ol_tensor *tensor)
+{
+	struct ol_layer_gradients *layer = tensor->layer < 0 ? NULL : &g->layers[tensor->layer];
+	switch (tensor->role) {
+	case OL_TENSOR_EMBED: return &g->embed;
+	case OL_TENSOR_HEAD: return &g->head;
+	case OL_TENSOR_FINAL_NORM: return &g->final_norm;
+	case OL_TENSOR_ATTENTION_NORM: return &layer->attention_norm;
+	case OL_TENSOR_Q: return &layer->linears[OL_LINEAR_Q];
+	case OL_TENSOR_Q_BIAS: return &layer->q_bias;
+	case OL_TENSOR_Q_NORM: return &layer->q_norm;
+	case OL_TENSOR_K: return &layer->linears[OL_LINEAR_K];
+	case OL_TENSOR_K_BIAS: return &layer->k_bias;
+	case OL_TENSOR_K_NORM: return &layer->k_norm;
+	case OL_TENSOR_V: return &layer->linears[OL_LINEAR_V];
+	case OL_TENSOR_V_BIAS: return &layer->v_bias;
+	case OL_TENSOR_O: return &layer->linears[OL_LINEAR_O];
+	case OL_TENSOR_POST_ATTENTION_NORM: return &layer->post_attention_norm;
+	case OL_TENSOR_FFN_NORM: return &layer->ffn_norm;
+	case OL_TENSOR_GATE: return &layer->linears[OL_LINEAR_GATE];
+	case OL_TENSOR_UP: return &layer->linears[OL_LINEAR_UP];
+	case OL_TENSOR_DOWN: return &layer->linears[OL_LINEAR_DOWN];
+	case OL_TENSOR_POST_FFN_NORM: return &layer->post_ffn_norm;
+	}
+	OL_UNREACHABLE();
+}

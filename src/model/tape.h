@@ -17,6 +17,7 @@
 #include "base/pool.h"
 #include "math/gradients.h"
 #include "model/adapter.h"
+#include "model/layout.h"
 
 struct ol_tape;
 
@@ -84,6 +85,9 @@ struct ol_weight_gradients {
 	float *embed, *head, *final_norm;
 	struct ol_layer_gradients *layers;
 };
+
+/* Where the gradient of a tensor of the layout belongs. */
+float **ol_gradient_place(struct ol_weight_gradients *gradients, const struct ol_tensor *tensor);
 
 /* What an observer sees of one linear in backward: attribution builds its scores from it. */
 struct ol_tape_view {

@@ -173,34 +173,6 @@ static enum ol_status make_lora(struct ol_trainer *t, struct ol_error *err)
 
 /* ---- All weights -------------------------------------------------------------------------- */
 
-/* The tag of a parameter: its tensor in the layout. */
-static float **gradient_place(struct ol_weight_gradients *g, const struct ol_tensor *tensor)
-{
-	struct ol_layer_gradients *layer = tensor->layer < 0 ? NULL : &g->layers[tensor->layer];
-	switch (tensor->role) {
-	case OL_TENSOR_EMBED: return &g->embed;
-	case OL_TENSOR_HEAD: return &g->head;
-	case OL_TENSOR_FINAL_NORM: return &g->final_norm;
-	case OL_TENSOR_ATTENTION_NORM: return &layer->attention_norm;
-	case OL_TENSOR_Q: return &layer->linears[OL_LINEAR_Q];
-	case OL_TENSOR_Q_BIAS: return &layer->q_bias;
-	case OL_TENSOR_Q_NORM: return &layer->q_norm;
-	case OL_TENSOR_K: return &layer->linears[OL_LINEAR_K];
-	case OL_TENSOR_K_BIAS: return &layer->k_bias;
-	case OL_TENSOR_K_NORM: return &layer->k_norm;
-	case OL_TENSOR_V: return &layer->linears[OL_LINEAR_V];
-	case OL_TENSOR_V_BIAS: return &layer->v_bias;
-	case OL_TENSOR_O: return &layer->linears[OL_LINEAR_O];
-	case OL_TENSOR_POST_ATTENTION_NORM: return &layer->post_attention_norm;
-	case OL_TENSOR_FFN_NORM: return &layer->ffn_norm;
-	case OL_TENSOR_GATE: return &layer->linears[OL_LINEAR_GATE];
-	case OL_TENSOR_UP: return &layer->linears[OL_LINEAR_UP];
-	case OL_TENSOR_DOWN: return &layer->linears[OL_LINEAR_DOWN];
-	case OL_TENSOR_POST_FFN_NORM: return &layer->post_ffn_norm;
-	}
-	OL_UNREACHABLE();
-}
-
 /* Weights to begin with: matrices uniform with the standard deviation sqrt(2 / (5 hidden)), those
  * that write into the residual stream smaller by sqrt(2 layers), so that its size does not grow
  * with depth; norms one, biases zero. */
@@ -232,7 +204,7 @@ static enum ol_status bind_full(struct ol_trainer *t, struct ol_error *err)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the gradients");
 	for (int i = 0; i < t->params.count; i++) {
 		const struct ol_param *p = &t->params.list[i];
-		*gradient_place(&t->weight_gradients, &layout->tensors[p->tag]) =
+		*ol_gradient_place(&t->weight_gradients, &layout->tensors[p->tag]) =
 			t->params.g + p->offset;
 	}
 	if (t->c->tied_embeddings)
