@@ -1,5 +1,5 @@
 #include "crypto/secp256k1.h"
-#include "crypto/random.h"
+#include "base/random.h"
 #include "crypto/secret.h"
 
 #include <pthread.h>
@@ -13,12 +13,11 @@ static pthread_once_t context_once = PTHREAD_ONCE_INIT;
 
 static void make_context(void)
 {
-	const struct ol_random random = ol_random_system();
 	uint8_t blind[32];
 	shared_context =
 		secp256k1_context_create(SECP256K1_CONTEXT_SIGN | SECP256K1_CONTEXT_VERIFY);
 	OL_ASSERT(shared_context);
-	ol_random_fill(&random, blind, sizeof blind);
+	ol_random_system.fill(ol_random_system.self, blind, sizeof blind);
 	OL_ASSERT(secp256k1_context_randomize(shared_context, blind) == 1);
 	ol_wipe(blind, sizeof blind);
 }

@@ -12,8 +12,8 @@ void ol_wipe(void *bytes, size_t size);
 OL_MUST_CHECK bool ol_secret_equal(const void *a, const void *b, size_t size);
 
 /* Memory between guard pages, locked into RAM where the system's limit allows it (the rest works
- * without), left out of core dumps, wiped when freed. A small allocation costs four pages: for keys,
- * not for data. NULL when there is no memory. */
+ * without), left out of core dumps, wiped when freed. A small piece costs four pages: for keys, not
+ * for data. NULL when there is no memory. */
 OL_MUST_CHECK void *ol_secret_alloc(size_t size);
 void ol_secret_free(void *secret); /* NULL is allowed */
 

@@ -1,5 +1,4 @@
 /* Base64 (the vectors of RFC 4648, section 10) and hexadecimal: one spelling each. */
-#include "crypto/random.h"
 #include "crypto/text.h"
 
 #include <setjmp.h>
@@ -74,19 +73,6 @@ static void test_hexadecimal(void **state)
 	assert_false(ol_hex_parse(bytes, 1, "0aF9", 4));
 }
 
-static void test_a_seed_repeats_itself(void **state)
-{
-	(void)state;
-	struct ol_random_seeded one, two;
-	const struct ol_random a = ol_random_from_seed(&one, 7), b = ol_random_from_seed(&two, 7);
-	uint8_t x[40], y[40], z[40];
-	ol_random_fill(&a, x, sizeof x);
-	ol_random_fill(&b, y, sizeof y);
-	ol_random_fill(&b, z, sizeof z);
-	assert_memory_equal(x, y, sizeof x);
-	assert_memory_not_equal(y, z, sizeof y);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -94,7 +80,6 @@ int main(void)
 		cmocka_unit_test(test_what_is_no_base64),
 		cmocka_unit_test(test_base64_keeps_to_its_room),
 		cmocka_unit_test(test_hexadecimal),
-		cmocka_unit_test(test_a_seed_repeats_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
