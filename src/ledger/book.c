@@ -725,11 +725,7 @@ void ol_book_post(struct ol_book *book, uint8_t *account_results, uint8_t *trans
 		transfer_results[i] = (uint8_t)answer;
 		if (i > from || linked) {
 			if (!goes_on(answer, i > from ? transfer_results[from] : answer)) {
-				refused_to = i;
-				while (refused_to + 1 < count &&
-				       (t[refused_to].flags & OL_TRANSFER_LINKED))
-					refused_to++;
-				refused_to++;
+				refused_to = end_of_chain(t, i, count);
 				refuse_chain(book, transfer_results, from, i, refused_to, young);
 				from = refused_to;
 				continue;
