@@ -1,0 +1,473 @@
+/* Receipts, prices, share tables: what is written is read again, every rule that bytes can break
+ * has a row, and nothing that shapes an answer can be changed without changing a commitment. */
+#include "ledger/receipt.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "crypto/ed25519.h"
+#include "ledger/share_table.h"
+
+enum { MODEL = 0xaa };
+static const uint64_t noon = UINT64_C(1790000000000);
+
+static struct ol_account_key address(uint8_t who)
+{
+	struct ol_account_key key;
+	uint8_t id[20];
+
+	memset(id, who, sizeof id);
+	ol_account_key_init(&key, OL_ACCOUNT_ADDRESS, OL_CURRENCY_OPEN, 0, id, sizeof id);
+	return key;
+}
+
+static struct ol_listing good_listing(void)
+{
+	struct ol_listing listing = {.version = 1,
+				     .prompt_price = {1500},
+				     .completion_price = {6001},
+				     .ppm = {100000, 200000, 400000, 50000, 50000, 150000, 50000},
+				     .data_floor = 300000};
+
+	ol_event_begin(&listing.head, OL_EVENT_LISTING, noon);
+	memset(listing.model, MODEL, sizeof listing.model);
+	for (uint8_t role = 0; role < OL_ROLES; role++)
+		if (role != OL_ROLE_DATA)
+			listing.accounts[role] = address((uint8_t)(role + 1));
+	return listing;
+}
+
+struct made {
+	struct ol_receipt receipt;
+	struct ol_receipt_part parts[OL_ROLES];
+};
+
+static struct made good_receipt(void)
+{
+	const struct ol_listing listing = good_listing();
+	struct made made = {.receipt = {.arithmetic = "0-draft",
+					.sampling = {.seed = 7,
+						     .temperature = 0.7f,
+						     .top_p = 0.9f,
+						     .repeat_penalty = 1,
+						     .max_tokens = 100,
+						     .choices = 1},
+					.prompt_tokens = 17,
+					.completion_tokens = 33,
+					.epoch = ol_receipt_epoch(noon)}};
+
+	ol_event_begin(&made.receipt.head, OL_EVENT_RECEIPT, noon);
+	memset(made.receipt.adapter, MODEL, sizeof made.receipt.adapter);
+	memset(made.receipt.request, 3, sizeof made.receipt.request);
+	OL_ASSERT(ol_price(&made.receipt.price, &listing, 17, 33));
+	ol_receipt_parts(&made.receipt, made.parts, &listing, false);
+	ol_receipt_split(&made.receipt, made.parts);
+	return made;
+}
+
+static size_t bytes_of(uint8_t bytes[OL_RECEIPT_MAX], const struct made *made)
+{
+	static const uint8_t no_signature[OL_SIGNATURE_BYTES];
+	struct ol_buf buf;
+
+	ol_buf_init(&buf, OL_RECEIPT_MAX);
+	ol_receipt_write(&buf, &made->receipt, made->parts);
+	ol_buf_append(&buf, no_signature, sizeof no_signature);
+	assert_false(buf.failed);
+	const size_t size = buf.size;
+	memcpy(bytes, buf.data, size);
+	ol_buf_release(&buf);
+	return size;
+}
+
+static enum ol_receipt_fault read_again(const struct made *made)
+{
+	uint8_t bytes[OL_RECEIPT_MAX];
+	struct made again;
+	const size_t size = bytes_of(bytes, made);
+
+	return ol_receipt_read(&again.receipt, again.parts, bytes, size);
+}
+
+/* --- prices ------------------------------------------------------------------- */
+
+static void a_price_is_rounded_up_once(void **state)
+{
+	static const struct {
+		uint64_t prompt, completion, price;
+	} rows[] = {
+		{0, 0, 0},      {1, 0, 2},       {2, 0, 3},     {1000, 0, 1500},
+		{0, 1, 7},      {0, 1000, 6001}, {17, 33, 224}, /* 25.5 + 198.033 = 223.533 */
+		{667, 1, 1007}, /* 1000.5 + 6.001 = 1006.501: rounded together, not one by one */
+	};
+	const struct ol_listing listing = good_listing();
+	struct ol_amount price;
+
+	(void)state;
+	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
+		assert_true(ol_price(&price, &listing, rows[i].prompt, rows[i].completion));
+		assert_int_equal(price.nano, rows[i].price);
+	}
+}
+
+static void a_price_beyond_all_money_is_none(void **state)
+{
+	struct ol_listing listing = good_listing();
+	struct ol_amount price = {42};
+
+	(void)state;
+	listing.prompt_price.nano = OL_PRICE_MAX;
+	assert_true(ol_price(&price, &listing, 1000000, 0));
+	assert_int_equal(price.nano, OL_NANO_SUPPLY);
+	assert_false(ol_price(&price, &listing, 1000001, 0));
+	assert_false(ol_price(&price, &listing, UINT64_C(1) << 32, 0));
+	assert_int_equal(price.nano, OL_NANO_SUPPLY); /* untouched */
+}
+
+static void every_fault_of_a_listing_is_named(void **state)
+{
+	struct ol_listing rows[16], again;
+	enum ol_listing_fault faults[16];
+	int count = 0;
+
+	(void)state;
+#define ROW(fault, change)                                                                         \
+	do {                                                                                       \
+		struct ol_listing l = good_listing();                                              \
+		change;                                                                            \
+		faults[count] = fault;                                                             \
+		rows[count++] = l;                                                                 \
+	} while (0)
+	ROW(OL_LISTING_WELL, (void)0);
+	ROW(OL_LISTING_WELL, (l.version = 2, l.previous[0] = 1));
+	ROW(OL_LISTING_KIND, l.head.kind = OL_EVENT_RECEIPT);
+	ROW(OL_LISTING_KIND, l.head.version = 9);
+	ROW(OL_LISTING_VERSION, l.version = 0);
+	ROW(OL_LISTING_VERSION, l.previous[5] = 1);
+	ROW(OL_LISTING_VERSION, l.version = 2);
+	ROW(OL_LISTING_PPM, l.ppm[OL_ROLE_NODE]++);
+	ROW(OL_LISTING_FLOOR, l.data_floor = 400001);
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_NODE] = (struct ol_account_key){0});
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_DATA] = address(9));
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_NODE].kind = OL_ACCOUNT_CHAIN);
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_NODE].currency = OL_CURRENCY_CREDIT);
+	ROW(OL_LISTING_ACCOUNTS, (l.ppm[OL_ROLE_BASE] = 0, l.ppm[OL_ROLE_DATA] += 100000));
+	ROW(OL_LISTING_PRICE, l.prompt_price.nano = OL_PRICE_MAX + 1);
+	ROW(OL_LISTING_PRICE, l.completion_price.nano = UINT64_MAX);
+#undef ROW
+	for (int i = 0; i < count; i++) {
+		const enum ol_listing_fault fault =
+			ol_listing_read(&again, (const uint8_t *)&rows[i], sizeof rows[i]);
+		if (fault != faults[i])
+			fail_msg("row %d: %s", i, ol_listing_fault_text(fault));
+	}
+	assert_int_equal(ol_listing_read(&again, (const uint8_t *)&rows[0], sizeof rows[0] - 1),
+			 OL_LISTING_SIZE);
+}
+
+/* --- receipts ------------------------------------------------------------------ */
+
+static void a_receipt_is_read_as_it_was_written(void **state)
+{
+	const struct made made = good_receipt();
+	struct made again;
+	uint8_t bytes[OL_RECEIPT_MAX];
+	uint64_t sum = 0;
+	const size_t size = bytes_of(bytes, &made);
+
+	(void)state;
+	assert_int_equal(ol_receipt_read(&again.receipt, again.parts, bytes, size),
+			 OL_RECEIPT_WELL);
+	assert_memory_equal(&again.receipt, &made.receipt, sizeof made.receipt);
+	assert_memory_equal(again.parts, made.parts, made.receipt.parts * sizeof made.parts[0]);
+	for (uint32_t i = 0; i < again.receipt.parts; i++)
+		sum += again.parts[i].amount.nano;
+	assert_int_equal(sum, made.receipt.price.nano);
+}
+
+static void stakers_share_is_the_datas_while_nobody_stakes(void **state)
+{
+	const struct ol_listing listing = good_listing();
+	struct made made = good_receipt();
+	struct ol_account_key pot;
+
+	(void)state;
+	assert_int_equal(made.receipt.parts, OL_ROLES - 1);
+	assert_int_equal(made.parts[2].role, OL_ROLE_DATA);
+	assert_int_equal(made.parts[2].ppm, 450000);
+	ol_account_key_init(&pot, OL_ACCOUNT_POT, OL_CURRENCY_OPEN,
+			    (uint32_t)ol_receipt_epoch(noon), made.receipt.adapter, 32);
+	assert_memory_equal(&made.parts[2].account, &pot, sizeof pot);
+	ol_receipt_parts(&made.receipt, made.parts, &listing, true);
+	assert_int_equal(made.receipt.parts, OL_ROLES);
+	assert_int_equal(made.parts[OL_ROLE_DATA].ppm, 400000);
+	assert_int_equal(made.parts[OL_ROLE_STAKERS].ppm, 50000);
+}
+
+static void every_fault_of_a_receipt_is_named(void **state)
+{
+	int row = 0;
+
+	(void)state;
+#define ROW(wanted, change)                                                                        \
+	do {                                                                                       \
+		struct made m = good_receipt();                                                    \
+		struct ol_receipt *r = &m.receipt;                                                 \
+		(void)r;                                                                           \
+		change;                                                                            \
+		const enum ol_receipt_fault fault = read_again(&m);                                \
+		if (fault != (wanted))                                                             \
+			fail_msg("row %d: %s", row, ol_receipt_fault_text(fault));                 \
+		row++;                                                                             \
+	} while (0)
+	ROW(OL_RECEIPT_WELL, (void)0);
+	ROW(OL_RECEIPT_KIND, r->head.kind = OL_EVENT_LISTING);
+	ROW(OL_RECEIPT_KIND, r->head.magic[0] = 'X');
+	ROW(OL_RECEIPT_KIND, r->head.version = 2);
+	ROW(OL_RECEIPT_ARITHMETIC, r->arithmetic[0] = '\0');
+	ROW(OL_RECEIPT_ARITHMETIC, memset(r->arithmetic, 'x', sizeof r->arithmetic));
+	ROW(OL_RECEIPT_ARITHMETIC, r->arithmetic[15] = 'x');
+	ROW(OL_RECEIPT_ARITHMETIC, r->kv_type = 2);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.temperature = -0.5f);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.temperature = (float)NAN);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.top_p = 1.5f);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.top_k = -1);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.choices = 0);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.choices = OL_RECEIPT_CHOICES_MAX + 1);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.zero[1] = 1);
+	ROW(OL_RECEIPT_EPOCH, r->epoch++);
+	ROW(OL_RECEIPT_EPOCH, r->head.time_ms += 3600000);
+	ROW(OL_RECEIPT_CURRENCY, r->currency = OL_CURRENCY_COUNT);
+	ROW(OL_RECEIPT_ROLES, m.parts[1].role = m.parts[0].role);
+	ROW(OL_RECEIPT_ROLES, m.parts[5].role = OL_ROLES);
+	ROW(OL_RECEIPT_ACCOUNTS, m.parts[0].account.kind = 99);
+	ROW(OL_RECEIPT_ACCOUNTS, m.parts[0].account.currency = OL_CURRENCY_CREDIT);
+	ROW(OL_RECEIPT_ACCOUNTS, r->currency = OL_CURRENCY_CREDIT);
+	ROW(OL_RECEIPT_ACCOUNTS, m.parts[2].account = address(1));
+	ROW(OL_RECEIPT_ACCOUNTS, m.parts[0].account = m.parts[2].account);
+	ROW(OL_RECEIPT_ACCOUNTS, r->adapter[0] ^= 1); /* another adapter's pot */
+	ROW(OL_RECEIPT_PPM, m.parts[1].ppm++);
+	ROW(OL_RECEIPT_SPLIT, (m.parts[0].amount.nano++, m.parts[1].amount.nano--));
+	ROW(OL_RECEIPT_SPLIT, m.parts[1].amount.nano--);
+	ROW(OL_RECEIPT_SPLIT, r->price.nano++);
+	ROW(OL_RECEIPT_SPLIT, (m.parts[0].ppm += 100000, m.parts[1].ppm -= 100000));
+	ROW(OL_RECEIPT_SEED, r->sampling.seed_rule = OL_SEED_CHECKPOINT);
+	ROW(OL_RECEIPT_WELL,
+	    (r->sampling.seed_rule = OL_SEED_CHECKPOINT,
+	     r->sampling.seed = ol_receipt_seed(0, r->checkpoint_root, r->request)));
+	ROW(OL_RECEIPT_PPM, r->parts--);
+#undef ROW
+}
+
+static void lengths_that_are_no_receipt_are_refused(void **state)
+{
+	const struct made made = good_receipt();
+	struct made again;
+	uint8_t bytes[OL_RECEIPT_MAX + 1] = {0};
+	const size_t size = bytes_of(bytes, &made);
+
+	(void)state;
+	for (size_t n = 0; n <= sizeof bytes; n++) {
+		/* From the heap, so that a sanitizer sees a read beyond the end. */
+		uint8_t *copy = malloc(n ? n : 1);
+		assert_non_null(copy);
+		memcpy(copy, bytes, n);
+		const enum ol_receipt_fault fault =
+			ol_receipt_read(&again.receipt, again.parts, copy, n);
+		assert_int_equal(fault, n == size ? OL_RECEIPT_WELL : OL_RECEIPT_SIZE);
+		free(copy);
+	}
+}
+
+static void every_flipped_bit_breaks_the_signature(void **state)
+{
+	const struct made made = good_receipt();
+	const uint8_t seed[OL_ED25519_SEED_BYTES] = {5};
+	uint8_t bytes[OL_RECEIPT_MAX];
+	struct ol_ed25519_key key;
+	const size_t size = bytes_of(bytes, &made), body = size - OL_SIGNATURE_BYTES;
+
+	(void)state;
+	ol_ed25519_key_from_seed(&key, seed);
+	ol_ed25519_sign(bytes + body, &key, bytes, body);
+	assert_true(ol_ed25519_verify(key.public_key, bytes + body, bytes, body));
+	for (size_t bit = 0; bit < 8 * size; bit++) {
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_false(ol_ed25519_verify(key.public_key, bytes + body, bytes, body));
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+}
+
+/* --- openings ------------------------------------------------------------------- */
+
+static void whatever_shapes_an_answer_is_committed_to(void **state)
+{
+	const int32_t prompt[] = {5, 6, 7}, other_prompt[] = {5, 6, 8}, tokens[] = {1, 2};
+	const struct ol_opening_text stops[] = {{"ab", 2}, {"c", 1}},
+				     other_stops[] = {{"a", 1}, {"bc", 2}};
+	const struct ol_opening_bias bias[] = {{3, 1.0f}}, other_bias[] = {{3, -1.0f}};
+	const struct ol_opening_choice choices[] = {{tokens, 2, 0}, {tokens, 1, 1}};
+	const struct ol_opening_choice moved[] = {{tokens, 1, 0}, {tokens + 1, 2 - 1, 1}};
+	const struct ol_opening_choice ended[] = {{tokens, 2, 1}, {tokens, 1, 1}};
+	const struct ol_opening honest = {.prompt = prompt,
+					  .prompt_count = 3,
+					  .stops = stops,
+					  .stop_count = 2,
+					  .bias = bias,
+					  .bias_count = 1,
+					  .grammar = {"{}", 2},
+					  .choices = choices,
+					  .choice_count = 2};
+	struct ol_opening rows[12];
+	uint8_t requests[12][32], responses[12][32];
+	bool response_only[12] = {false};
+	int count = 0;
+
+	(void)state;
+#define ROW(of_response, change)                                                                   \
+	do {                                                                                       \
+		struct ol_opening o = honest;                                                      \
+		change;                                                                            \
+		response_only[count] = of_response;                                                \
+		rows[count++] = o;                                                                 \
+	} while (0)
+	ROW(false, (void)0);
+	ROW(false, o.prompt = other_prompt);
+	ROW(false, o.prompt_count = 2);
+	ROW(false, o.stops = other_stops); /* the same letters, cut elsewhere */
+	ROW(false, o.stop_count = 1);
+	ROW(false, o.bias = other_bias);
+	ROW(false, o.bias_count = 0);
+	ROW(false, o.grammar.size = 1);
+	ROW(false, o.salt[31] = 1);
+	ROW(true, o.choices = moved);
+	ROW(true, o.choices = ended);
+	ROW(true, o.choice_count = 1);
+#undef ROW
+	for (int i = 0; i < count; i++) {
+		assert_true(ol_receipt_commit_request(requests[i], &rows[i]));
+		assert_true(ol_receipt_commit_response(responses[i], &rows[i]));
+		for (int k = 0; k < i; k++) {
+			const bool request_differs = memcmp(requests[i], requests[k], 32) != 0;
+			if (!request_differs && !(response_only[i] && (response_only[k] || k == 0)))
+				fail_msg("rows %d and %d have one request", i, k);
+			if (response_only[i])
+				assert_memory_not_equal(responses[i], responses[k], 32);
+		}
+		assert_memory_not_equal(requests[i], responses[i], 32);
+	}
+}
+
+static void pseudonyms_change_with_epoch_and_account(void **state)
+{
+	const uint8_t secret[32] = {1}, other[32] = {2};
+	const struct ol_account_key a = address(1), b = address(2);
+	uint8_t names[4][32], again[32];
+
+	(void)state;
+	ol_receipt_pseudonym(names[0], secret, 1, &a);
+	ol_receipt_pseudonym(names[1], secret, 2, &a);
+	ol_receipt_pseudonym(names[2], secret, 1, &b);
+	ol_receipt_pseudonym(names[3], other, 1, &a);
+	ol_receipt_pseudonym(again, secret, 1, &a);
+	assert_memory_equal(names[0], again, 32);
+	for (int i = 0; i < 4; i++)
+		for (int k = 0; k < i; k++)
+			assert_memory_not_equal(names[i], names[k], 32);
+}
+
+/* --- share tables ----------------------------------------------------------------- */
+
+static void every_fault_of_a_share_table_is_named(void **state)
+{
+	struct {
+		struct ol_share_head head;
+		struct ol_share_row rows[3];
+	} good, t;
+	const struct ol_share_head *head;
+	const struct ol_share_row *rows;
+	struct ol_buf buf;
+	uint32_t row;
+
+	(void)state;
+	memset(&good, 0, sizeof good);
+	ol_share_table_begin(&good.head, OL_CONFIDENCE_MEASURED, 3);
+	good.rows[0] = (struct ol_share_row){address(9), -5, 0, 0};
+	good.rows[1] = (struct ol_share_row){address(2), 30, 750000000, 0};
+	good.rows[2] = (struct ol_share_row){address(4), 10, 250000000, 0};
+	ol_buf_init(&buf, sizeof good);
+	ol_share_table_write(&buf, &good.head, good.rows);
+	assert_int_equal(buf.size, sizeof good);
+	memcpy(&good, buf.data, sizeof good);
+	ol_buf_release(&buf);
+#define EXPECT(fault, change)                                                                      \
+	do {                                                                                       \
+		size_t size = sizeof t;                                                            \
+		t = good;                                                                          \
+		change;                                                                            \
+		assert_int_equal(                                                                  \
+			ol_share_table_read(&head, &rows, &row, (const uint8_t *)&t, size),        \
+			fault);                                                                    \
+	} while (0)
+	EXPECT(OL_SHARE_WELL, (void)size);
+	EXPECT(OL_SHARE_SIZE, size--);
+	EXPECT(OL_SHARE_SIZE, size = sizeof t.head - 1);
+	EXPECT(OL_SHARE_SIZE, t.head.rows = UINT32_MAX);
+	EXPECT(OL_SHARE_KIND, (t.head.magic[3] = 'x', (void)size));
+	EXPECT(OL_SHARE_KIND, (t.head.version = 2, (void)size));
+	EXPECT(OL_SHARE_KIND, (t.head.confidence = 3, (void)size));
+	EXPECT(OL_SHARE_ORDER, (t.rows[1] = t.rows[0], (void)size));
+	EXPECT(OL_SHARE_SUM, (t.rows[0].ppb--, (void)size));
+	EXPECT(OL_SHARE_SIGN, (t.rows[2].ppb = 1, (void)size));
+	EXPECT(OL_SHARE_WELL,
+	       (t.rows[0].ppb = t.rows[1].ppb = 0, (void)size)); /* no clear source */
+#undef EXPECT
+	assert_true(rows[0].account.id[0] == 2 && rows[2].account.id[0] == 9); /* sorted */
+}
+
+static void the_root_of_a_share_table_holds_all_of_it(void **state)
+{
+	struct ol_share_head head;
+	struct ol_share_row rows[5];
+	uint8_t root[32], other[32];
+
+	(void)state;
+	memset(rows, 0, sizeof rows);
+	ol_share_table_begin(&head, OL_CONFIDENCE_LOW, 5);
+	for (uint8_t i = 0; i < 5; i++)
+		rows[i] = (struct ol_share_row){address(i), i, 0, 0};
+	ol_share_table_root(root, &head, rows);
+	for (int i = 0; i < 5; i++) {
+		rows[i].score++;
+		ol_share_table_root(other, &head, rows);
+		assert_memory_not_equal(root, other, sizeof root);
+		rows[i].score--;
+	}
+	head.gain++;
+	ol_share_table_root(other, &head, rows);
+	assert_memory_not_equal(root, other, sizeof root);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_price_is_rounded_up_once),
+		cmocka_unit_test(a_price_beyond_all_money_is_none),
+		cmocka_unit_test(every_fault_of_a_listing_is_named),
+		cmocka_unit_test(a_receipt_is_read_as_it_was_written),
+		cmocka_unit_test(stakers_share_is_the_datas_while_nobody_stakes),
+		cmocka_unit_test(every_fault_of_a_receipt_is_named),
+		cmocka_unit_test(lengths_that_are_no_receipt_are_refused),
+		cmocka_unit_test(every_flipped_bit_breaks_the_signature),
+		cmocka_unit_test(whatever_shapes_an_answer_is_committed_to),
+		cmocka_unit_test(pseudonyms_change_with_epoch_and_account),
+		cmocka_unit_test(every_fault_of_a_share_table_is_named),
+		cmocka_unit_test(the_root_of_a_share_table_holds_all_of_it),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
