@@ -151,7 +151,7 @@ static uint64_t tie_of(const uint8_t receipt[OL_SPLIT_RECEIPT_BYTES],
 }
 
 /* Is a served before b? */
-static bool before(const struct ol_part *parts, uint32_t a, uint32_t b)
+static bool before(const struct ol_split_part *parts, uint32_t a, uint32_t b)
 {
 	if (parts[a].fraction != parts[b].fraction)
 		return parts[a].fraction > parts[b].fraction;
@@ -161,7 +161,7 @@ static bool before(const struct ol_part *parts, uint32_t a, uint32_t b)
 }
 
 /* Heap sort of the order column: no memory, no bad case. Last served at the root. */
-static void sift(struct ol_part *parts, size_t root, size_t count)
+static void sift(struct ol_split_part *parts, size_t root, size_t count)
 {
 	for (size_t child; (child = 2 * root + 1) < count; root = child) {
 		if (child + 1 < count && before(parts, parts[child].order, parts[child + 1].order))
@@ -174,7 +174,7 @@ static void sift(struct ol_part *parts, size_t root, size_t count)
 	}
 }
 
-static void sort_by_claim(struct ol_part *parts, size_t count)
+static void sort_by_claim(struct ol_split_part *parts, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		parts[i].order = (uint32_t)i;
@@ -188,7 +188,7 @@ static void sort_by_claim(struct ol_part *parts, size_t count)
 	}
 }
 
-bool ol_amount_split(struct ol_part *parts, size_t count, struct ol_amount total,
+bool ol_amount_split(struct ol_split_part *parts, size_t count, struct ol_amount total,
 		     const uint8_t receipt[OL_SPLIT_RECEIPT_BYTES])
 {
 	uint64_t whole = 0, given = 0;

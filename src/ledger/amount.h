@@ -97,7 +97,7 @@ void ol_total_print_difference(char out[OL_TOTAL_TEXT_MAX], struct ol_total plus
 /* ---- Splits ------------------------------------------------------------ */
 
 /* One party of a split: who, and with which weight. The rest is filled in. */
-struct ol_part {
+struct ol_split_part {
 	uint8_t account[OL_PART_ACCOUNT_BYTES];
 	uint64_t weight; /* parts per million, a score, a stake: any unit, the same for all */
 	struct ol_amount amount;
@@ -113,7 +113,8 @@ struct ol_part {
  *
  * false, and nothing written but scratch: no parts or too many, all weights 0, or weights that sum
  * to 2^63 or more. */
-OL_MUST_CHECK bool ol_amount_split(struct ol_part *parts, size_t count, struct ol_amount total,
+OL_MUST_CHECK bool ol_amount_split(struct ol_split_part *parts, size_t count,
+				   struct ol_amount total,
 				   const uint8_t receipt[OL_SPLIT_RECEIPT_BYTES]);
 
 #endif

@@ -51,7 +51,9 @@ bool ol_receipt_commit_request(uint8_t out[32], const struct ol_opening *opening
 	if (!hash_begin(&hash, "openledger request v1"))
 		return false;
 	ol_sha256_update(&hash, opening->salt, OL_SALT_BYTES);
-	hash_tokens(&hash, opening->prompt, opening->prompt_count);
+	hash_u64(&hash, opening->prompt_count);
+	for (size_t i = 0; i < opening->prompt_count; i++)
+		hash_tokens(&hash, opening->prompts[i].tokens, opening->prompts[i].count);
 	hash_u64(&hash, opening->stop_count);
 	for (size_t i = 0; i < opening->stop_count; i++)
 		hash_text(&hash, opening->stops[i]);
@@ -185,11 +187,11 @@ void ol_receipt_parts(struct ol_receipt *receipt, struct ol_receipt_part *parts,
 
 void ol_receipt_split(const struct ol_receipt *receipt, struct ol_receipt_part *parts)
 {
-	struct ol_part shares[OL_ROLES];
+	struct ol_split_part shares[OL_ROLES];
 
 	OL_ASSERT(receipt->parts <= OL_ROLES);
 	for (uint32_t i = 0; i < receipt->parts; i++) {
-		shares[i] = (struct ol_part){.weight = parts[i].ppm};
+		shares[i] = (struct ol_split_part){.weight = parts[i].ppm};
 		memcpy(shares[i].account, &parts[i].account, sizeof parts[i].account);
 	}
 	OL_ASSERT(ol_amount_split(shares, receipt->parts, receipt->price, receipt->request));
@@ -238,9 +240,11 @@ enum ol_receipt_fault ol_receipt_read(struct ol_receipt *receipt, struct ol_rece
 	    size != sizeof *receipt + receipt->parts * sizeof *parts + OL_SIGNATURE_BYTES)
 		return OL_RECEIPT_SIZE;
 	memcpy(parts, bytes + sizeof *receipt, receipt->parts * sizeof *parts);
-	if (!name_well(receipt->arithmetic, sizeof receipt->arithmetic) || receipt->kv_type > 1 ||
-	    receipt->zero != 0)
+	if (!name_well(receipt->arithmetic, sizeof receipt->arithmetic) || receipt->kv_type > 1)
 		return OL_RECEIPT_ARITHMETIC;
+	if (receipt->work > OL_WORK_EMBEDDINGS || receipt->prompts == 0 ||
+	    (uint64_t)receipt->prompts * receipt->sampling.choices > OL_RECEIPT_CHOICES_MAX)
+		return OL_RECEIPT_WORK;
 	if (!sampling_well(&receipt->sampling))
 		return OL_RECEIPT_SAMPLING;
 	if (receipt->epoch != ol_receipt_epoch(receipt->head.time_ms))

@@ -19,11 +19,18 @@
 #include "ledger/event.h"
 #include "ledger/price.h"
 
-enum { OL_SALT_BYTES = 32, OL_SIGNATURE_BYTES = 64, OL_RECEIPT_CHOICES_MAX = 128 };
+enum { OL_SALT_BYTES = 32, OL_SIGNATURE_BYTES = 64, OL_RECEIPT_CHOICES_MAX = 1024 };
 
 enum ol_seed_rule {
 	OL_SEED_CLIENT = 0,    /* as the request said                                        */
 	OL_SEED_CHECKPOINT = 1 /* ol_receipt_seed: the node could not choose it              */
+};
+
+/* What was done; append-only. */
+enum ol_receipt_work {
+	OL_WORK_ANSWERS = 0,
+	OL_WORK_EMBEDDINGS =
+		1 /* each choice's "tokens" are the numbers of its vector, as f32 bits */
 };
 
 /* How the tokens were drawn (model/sampler.h). All of it stands on the receipt. */
@@ -32,7 +39,7 @@ struct ol_receipt_sampling {
 	float temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
 	int32_t top_k;
 	uint32_t max_tokens;
-	uint32_t choices; /* n */
+	uint32_t choices; /* n, to each prompt */
 	uint8_t seed_rule, ignore_eos, zero[2];
 };
 _Static_assert(sizeof(struct ol_receipt_sampling) == 48, "receipt v1");
@@ -46,8 +53,9 @@ struct ol_receipt {
 	uint8_t base[32], adapter[32], tokenizer[32];
 	uint8_t snapshot[32], index[32]; /* the adapter's data, and its attribution index */
 	char arithmetic[16];             /* NUL-padded                                      */
-	uint32_t kv_type;                /* what the cache holds: 0 f32, 1 bf16             */
-	uint32_t zero;
+	uint32_t kv_type;                /* what the cache holds: 0 f32, 1 bf16 */
+	uint16_t work;                   /* enum ol_receipt_work                            */
+	uint16_t prompts;                /* of the request, 1 or more                       */
 	/* The newest checkpoint when the request came: the seed may depend on it. */
 	uint64_t checkpoint_size;
 	uint8_t checkpoint_root[32];
@@ -89,6 +97,10 @@ struct ol_opening_text {
 	const char *bytes;
 	size_t size;
 };
+struct ol_opening_prompt {
+	const int32_t *tokens;
+	size_t count;
+};
 struct ol_opening_choice {
 	const int32_t *tokens; /* without the token that ended it */
 	size_t count;
@@ -97,14 +109,14 @@ struct ol_opening_choice {
 /* Borrowed arrays. */
 struct ol_opening {
 	uint8_t salt[OL_SALT_BYTES];
-	const int32_t *prompt;
+	const struct ol_opening_prompt *prompts;
 	size_t prompt_count;
 	const struct ol_opening_text *stops;
 	size_t stop_count;
 	const struct ol_opening_bias *bias; /* ascending by token */
 	size_t bias_count;
-	struct ol_opening_text grammar; /* the schema as it was compiled; size 0: none */
-	const struct ol_opening_choice *choices;
+	struct ol_opening_text grammar;          /* the schema as it was compiled; size 0: none */
+	const struct ol_opening_choice *choices; /* those to the first prompt, to the second, … */
 	size_t choice_count;
 };
 /* False: out of memory. */
@@ -129,6 +141,7 @@ enum ol_receipt_fault {
 	OL_RECEIPT_SIZE,       /* too short, too long, or not what `parts` says     */
 	OL_RECEIPT_KIND,       /* not a receipt, or of another version              */
 	OL_RECEIPT_ARITHMETIC, /* it names none, or an unknown cache                */
+	OL_RECEIPT_WORK,       /* unknown work, no prompt, or too many answers          */
 	OL_RECEIPT_SAMPLING,   /* a setting out of its range, or not a number        */
 	OL_RECEIPT_EPOCH,      /* not the epoch of its time                          */
 	OL_RECEIPT_CURRENCY,   /* none that there is                                */

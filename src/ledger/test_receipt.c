@@ -233,6 +233,9 @@ static void every_fault_of_a_receipt_is_named(void **state)
 	ROW(OL_RECEIPT_ARITHMETIC, memset(r->arithmetic, 'x', sizeof r->arithmetic));
 	ROW(OL_RECEIPT_ARITHMETIC, r->arithmetic[15] = 'x');
 	ROW(OL_RECEIPT_ARITHMETIC, r->kv_type = 2);
+	ROW(OL_RECEIPT_WORK, r->work = 2);
+	ROW(OL_RECEIPT_WORK, r->prompts = 0);
+	ROW(OL_RECEIPT_WORK, (r->prompts = 9, r->sampling.choices = 128));
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.temperature = -0.5f);
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.temperature = (float)NAN);
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.top_p = 1.5f);
@@ -308,14 +311,17 @@ static void every_flipped_bit_breaks_the_signature(void **state)
 static void whatever_shapes_an_answer_is_committed_to(void **state)
 {
 	const int32_t prompt[] = {5, 6, 7}, other_prompt[] = {5, 6, 8}, tokens[] = {1, 2};
+	const struct ol_opening_prompt prompts[] = {{prompt, 2}, {prompt, 1}};
+	const struct ol_opening_prompt others[] = {{other_prompt, 3}, {prompt, 3}};
+	const struct ol_opening_prompt joined[] = {{prompt, 3}};
 	const struct ol_opening_text stops[] = {{"ab", 2}, {"c", 1}},
 				     other_stops[] = {{"a", 1}, {"bc", 2}};
 	const struct ol_opening_bias bias[] = {{3, 1.0f}}, other_bias[] = {{3, -1.0f}};
 	const struct ol_opening_choice choices[] = {{tokens, 2, 0}, {tokens, 1, 1}};
 	const struct ol_opening_choice moved[] = {{tokens, 1, 0}, {tokens + 1, 2 - 1, 1}};
 	const struct ol_opening_choice ended[] = {{tokens, 2, 1}, {tokens, 1, 1}};
-	const struct ol_opening honest = {.prompt = prompt,
-					  .prompt_count = 3,
+	const struct ol_opening honest = {.prompts = prompts,
+					  .prompt_count = 2,
 					  .stops = stops,
 					  .stop_count = 2,
 					  .bias = bias,
@@ -323,9 +329,9 @@ static void whatever_shapes_an_answer_is_committed_to(void **state)
 					  .grammar = {"{}", 2},
 					  .choices = choices,
 					  .choice_count = 2};
-	struct ol_opening rows[12];
-	uint8_t requests[12][32], responses[12][32];
-	bool response_only[12] = {false};
+	struct ol_opening rows[13];
+	uint8_t requests[13][32], responses[13][32];
+	bool response_only[13] = {false};
 	int count = 0;
 
 	(void)state;
@@ -337,8 +343,9 @@ static void whatever_shapes_an_answer_is_committed_to(void **state)
 		rows[count++] = o;                                                                 \
 	} while (0)
 	ROW(false, (void)0);
-	ROW(false, o.prompt = other_prompt);
-	ROW(false, o.prompt_count = 2);
+	ROW(false, o.prompts = others);
+	ROW(false, (o.prompts = joined, o.prompt_count = 1));
+	ROW(false, o.prompt_count = 1);
 	ROW(false, o.stops = other_stops); /* the same letters, cut elsewhere */
 	ROW(false, o.stop_count = 1);
 	ROW(false, o.bias = other_bias);
