@@ -265,6 +265,7 @@ const char *ol_receipt_fault_text(enum ol_receipt_fault fault)
 	case OL_RECEIPT_SIZE: return "its length is not that of a receipt";
 	case OL_RECEIPT_KIND: return "it is not a receipt of a version that this program knows";
 	case OL_RECEIPT_ARITHMETIC: return "it names no arithmetic that there is";
+	case OL_RECEIPT_WORK: return "what was done is unknown, or there is none or too much of it";
 	case OL_RECEIPT_SAMPLING: return "a sampling setting is out of its range";
 	case OL_RECEIPT_EPOCH: return "its epoch is not that of its time";
 	case OL_RECEIPT_CURRENCY: return "its currency is unknown";

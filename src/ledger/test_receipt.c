@@ -51,6 +51,7 @@ static struct made good_receipt(void)
 {
 	const struct ol_listing listing = good_listing();
 	struct made made = {.receipt = {.arithmetic = "0-draft",
+					.prompts = 1,
 					.sampling = {.seed = 7,
 						     .temperature = 0.7f,
 						     .top_p = 0.9f,
