@@ -138,8 +138,8 @@ static bool sampling_well(const struct ol_receipt_sampling *s)
 	return within(s->temperature, 0, 100) && within(s->top_p, 0, 1) && within(s->min_p, 0, 1) &&
 	       within(s->repeat_penalty, 0, 100) && within(s->presence_penalty, -100, 100) &&
 	       within(s->frequency_penalty, -100, 100) && s->top_k >= 0 && s->choices > 0 &&
-	       s->choices <= OL_RECEIPT_CHOICES_MAX && s->seed_rule <= OL_SEED_CHECKPOINT &&
-	       s->ignore_eos <= 1 && s->zero[0] == 0 && s->zero[1] == 0;
+	       s->seed_rule <= OL_SEED_CHECKPOINT && s->ignore_eos <= 1 && s->zero[0] == 0 &&
+	       s->zero[1] == 0;
 }
 
 static bool name_well(const char *name, size_t room)

@@ -242,7 +242,7 @@ static void every_fault_of_a_receipt_is_named(void **state)
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.top_p = 1.5f);
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.top_k = -1);
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.choices = 0);
-	ROW(OL_RECEIPT_SAMPLING, r->sampling.choices = OL_RECEIPT_CHOICES_MAX + 1);
+	ROW(OL_RECEIPT_WORK, r->sampling.choices = OL_RECEIPT_CHOICES_MAX + 1);
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.zero[1] = 1);
 	ROW(OL_RECEIPT_EPOCH, r->epoch++);
 	ROW(OL_RECEIPT_EPOCH, r->head.time_ms += 3600000);
