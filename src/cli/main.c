@@ -26,6 +26,7 @@ static const struct {
 	{"tokenize", "a text as the model sees it", ol_command_tokenize},
 	{"train-tokenizer", "learn a vocabulary from text, with a chat template",
 	 ol_command_train_tokenizer},
+	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
 	{"bench", "how fast this machine is, beside what it could be", ol_command_bench},
 };
 
