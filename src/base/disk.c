@@ -113,6 +113,14 @@ static enum ol_status real_sync(void *self, int file, struct ol_error *err)
 	return fdatasync(file) == 0 ? OL_OK : fail_handle(err, self, "sync", file);
 }
 
+static enum ol_status real_settle(void *self, int file, struct ol_error *err)
+{
+	if (fdatasync(file) != 0)
+		return fail_handle(err, self, "sync", file);
+	posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+	return OL_OK;
+}
+
 static enum ol_status real_size(void *self, int file, uint64_t *size_out, struct ol_error *err)
 {
 	const off_t end = lseek(file, 0, SEEK_END);
@@ -215,9 +223,21 @@ enum ol_status ol_disk_open(struct ol_disk *disk, const char *path, struct ol_er
 		free(folder);
 		return s;
 	}
-	*disk = (struct ol_disk){folder,      real_open, real_close,    real_read,     real_write,
-				 real_sync,   real_size, real_allocate, real_truncate, real_rename,
-				 real_remove, real_list, real_sync_dir, real_lock};
+	*disk = (struct ol_disk){.self = folder,
+				 .open = real_open,
+				 .close = real_close,
+				 .read = real_read,
+				 .write = real_write,
+				 .sync = real_sync,
+				 .settle = real_settle,
+				 .size = real_size,
+				 .allocate = real_allocate,
+				 .truncate = real_truncate,
+				 .rename = real_rename,
+				 .remove = real_remove,
+				 .list = real_list,
+				 .sync_dir = real_sync_dir,
+				 .lock = real_lock};
 	return OL_OK;
 }
 

@@ -30,6 +30,10 @@ struct ol_disk {
 				uint64_t offset, struct ol_error *err);
 	/* Data and size are durable (fdatasync). A failure is final: never retry. */
 	enum ol_status (*sync)(void *self, int file, struct ol_error *err);
+	/* From now on the file reads as it is on the disk: makes durable what the system still
+	 * holds, then drops its cache, which after a failed sync may show what the disk never
+	 * got. */
+	enum ol_status (*settle)(void *self, int file, struct ol_error *err);
 	enum ol_status (*size)(void *self, int file, uint64_t *size_out, struct ol_error *err);
 	/* Grows the file to size with zeros and takes the room for them now. */
 	enum ol_status (*allocate)(void *self, int file, uint64_t size, struct ol_error *err);

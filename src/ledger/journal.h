@@ -51,7 +51,7 @@ struct ol_event {
 struct ol_record {
 	uint64_t sequence;     /* 1, 2, 3, ...                              */
 	uint64_t timestamp_ms; /* never decreases                           */
-	uint64_t position;     /* byte in the journal, all segments in row  */
+	uint64_t position;     /* of its first byte: record bytes of all segments, in a row */
 	uint64_t event_index;  /* of its first event in the public log      */
 	struct ol_postings postings;
 	const uint8_t *account_results, *transfer_results;
@@ -64,6 +64,7 @@ struct ol_record {
 /* Where a journal stands: after which record reading begins or writing goes on. */
 struct ol_journal_mark {
 	uint64_t sequence; /* of the last record; 0 before the first          */
+	uint64_t last;     /* where that record begins                        */
 	uint64_t position; /* just behind it                                  */
 	uint64_t timestamp_ms;
 	uint64_t event_count;
@@ -75,11 +76,12 @@ struct ol_journal_options {
 	uint64_t segment_bytes; /* multiple of 4096; 0: OL_JOURNAL_SEGMENT_BYTES */
 	uint32_t group_bytes;   /* room for one group; 0: OL_GROUP_BYTES_MAX     */
 };
-#define OL_JOURNAL_SEGMENT_BYTES (UINT64_C(256) << 20)
+#define OL_JOURNAL_SEGMENT_BYTES (UINT64_C(64) << 20)
 
 struct ol_journal;
 
-/* Called for every record behind the mark, in order. A status other than OL_OK ends the opening. */
+/* Called for every record behind the mark, in order, seals included. A status other than OL_OK ends
+ * the opening. */
 typedef enum ol_status ol_journal_visit(void *context, const struct ol_record *record,
 					struct ol_error *err);
 
@@ -109,14 +111,17 @@ OL_MUST_CHECK enum ol_status ol_journal_read(const struct ol_disk *disk,
 /* Does not commit or seal. */
 void ol_journal_close(struct ol_journal *journal);
 
-/* Puts a record into the group: sequence, position, event_index and hash are filled in. Events
+/* Puts a record into the group: sequence, position and event_index are filled in. Events
  * whose transfers were not all posted must have been left out. OL_ERR_FULL: the group has no room,
  * commit first (nothing happened). */
 OL_MUST_CHECK enum ol_status ol_journal_append(struct ol_journal *journal, struct ol_record *record,
 					       struct ol_error *err);
+/* Would a record of so many bytes (ol_record_bytes) fit the group? */
+bool ol_journal_has_room(const struct ol_journal *journal, uint32_t bytes);
 /* Durable when it returns OL_OK; until then nothing of the group may be acknowledged. */
 OL_MUST_CHECK enum ol_status ol_journal_commit(struct ol_journal *journal, struct ol_error *err);
-/* Appends an empty record behind the last group and commits; nothing to do when there is one. */
+/* Commits, then appends an empty record of this time and commits that; nothing to do when the last
+ * one is a seal that is as late. A time before the last record's means that one's. */
 OL_MUST_CHECK enum ol_status ol_journal_seal(struct ol_journal *journal, uint64_t now_ms,
 					     struct ol_error *err);
 

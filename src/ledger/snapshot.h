@@ -11,19 +11,30 @@
 
 enum { OL_SNAPSHOTS_KEPT = 2 };
 
-/* The book must be what the journal says at `covers`, which must be durable. Older snapshots but
+/* The book must be what the journal says at `covers`, its clock that record's time; and `covers`
+ * must be durable. Older snapshots but
  * the last OL_SNAPSHOTS_KEPT go. */
 OL_MUST_CHECK enum ol_status ol_snapshot_write(const struct ol_disk *disk,
 					       const struct ol_book *book,
 					       const struct ol_journal_mark *covers,
 					       struct ol_error *err);
 
-/* Loads the newest good one into a book just made: the book is replaced by *book_io, since a
- * snapshot found bad half-way leaves nothing of use. *covers says where to go on; sequence 0 when
- * there is no good snapshot (then the book is empty). bad_out (or NULL): how many were not good. */
+/* Opens a book from the newest snapshot that is good; without any, an empty one. *covers says where
+ * the journal goes on (sequence 0: at its beginning). bad_out (or NULL): how many were not good. */
 OL_MUST_CHECK enum ol_status ol_snapshot_load(const struct ol_disk *disk, struct ol_book **book_out,
 					      struct ol_journal_mark *covers, uint32_t *bad_out,
 					      const struct ol_book_limits *limits, uint64_t secret,
 					      struct ol_error *err);
+
+/* What the snapshots claim, newest first: the record that each covers, and the digest of the book
+ * there (ol_book_digest). Those that are not good are left out and counted. */
+struct ol_snapshot_claim {
+	struct ol_journal_mark covers;
+	uint8_t book[32];
+};
+OL_MUST_CHECK enum ol_status ol_snapshot_claims(const struct ol_disk *disk,
+						struct ol_snapshot_claim *claims_out, size_t room,
+						size_t *count_out, uint32_t *bad_out,
+						struct ol_error *err);
 
 #endif
