@@ -65,7 +65,7 @@ void ol_histogram_observe(struct ol_histogram *histogram, double value);
 extern const double ol_seconds_bounds[];
 extern const int ol_seconds_bound_count;
 
-/* Families in the order of registration, each with HELP and TYPE; false when out does not hold it. */
+/* Families in the order of registration, each with HELP and TYPE; false when out cannot hold it. */
 OL_MUST_CHECK bool ol_metrics_write(struct ol_metrics *metrics, struct ol_buf *out);
 
 #endif

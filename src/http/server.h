@@ -43,7 +43,7 @@ struct ol_http_request;
 
 enum {
 	OL_HTTP_ID_MAX = 40,      /* "req_…" with its NUL */
-	OL_HTTP_ACCOUNT_MAX = 64, /* with the NUL */
+	OL_HTTP_ACCOUNT_MAX = 80, /* with the NUL */
 	OL_HTTP_KEY_ID_MAX = 32,  /* with the NUL */
 	OL_HTTP_PARAMS_MAX = 4,
 	OL_HTTP_NOTES_MAX = 12
@@ -86,19 +86,20 @@ struct ol_http_guard {
 
 typedef void ol_http_handler(void *self, struct ol_http_request *request);
 
-/* Bodies that must not lie in memory. Callbacks come in order on one server thread at a time, before
- * handle; during them the request is the callee's as if it were the owner's, but it may only read
- * it, alloc, set its context, note, and ol_http_error. To refuse: release your state, ol_http_error,
- * return false: no further callback comes, and not handle. multipart/form-data is taken apart (field
- * by field); any other body comes as one part with name "" and filename NULL. */
+/* Bodies that must not lie in memory. Callbacks come in order on one server thread at a time,
+ * before handle; during them the request is the callee's as if it were the owner's, but it may only
+ * read it, alloc, set its context, note, and ol_http_error. To refuse: release your state,
+ * ol_http_error, return false: no further callback comes, and not handle. multipart/form-data is
+ * taken apart (field by field); any other body comes as one part with name "" and no filename. */
 struct ol_http_part {
-	const char *name, *filename,
-		*content_type; /* valid during the call; may be NULL but name */
+	/* Valid during the call; all but name may be NULL. */
+	const char *name, *filename, *content_type;
 };
 struct ol_http_upload {
 	bool (*part)(void *self, struct ol_http_request *request, const struct ol_http_part *part);
 	bool (*bytes)(void *self, struct ol_http_request *request, const void *bytes, size_t size);
-	/* The body will not come whole: release your state. The request is gone after it. */
+	/* The body will not come whole (perhaps no part of it came): release your state. The
+	 * request is gone after it. */
 	void (*abort)(void *self, struct ol_http_request *request);
 };
 
@@ -168,11 +169,14 @@ uint16_t ol_http_server_port(const struct ol_http_server *server);
 /* "http://127.0.0.1:8080" */
 const char *ol_http_server_url(const struct ol_http_server *server);
 
-/* Takes no more connections and lets what is under way end for drain_ms; then ends the rest: streams
+/* Takes no more connections, lets what is under way end for drain_ms, then ends the rest: streams
  * with an error chunk, waiting requests with 503; their on_gone is called, and their owners still
  * have to finish them. When it returns, no client is connected. May be called once, not from a
  * handler. */
 void ol_http_server_stop(struct ol_http_server *server, uint32_t drain_ms);
+/* Ends all that runs under a key: streams with an error chunk, waiting requests with 401; their
+ * on_gone is called. Any thread. */
+void ol_http_server_revoke(struct ol_http_server *server, const char *key_id);
 /* stop (without drain, if it was not called) and release. Every request must have been finished:
  * close the services that own requests between stop and close. */
 void ol_http_server_close(struct ol_http_server *server);
@@ -233,8 +237,8 @@ void ol_http_error(struct ol_http_request *request, int status, const char *type
 /* The same with a Retry-After header: status 429 or 503. */
 void ol_http_error_later(struct ol_http_request *request, int status, int seconds, const char *type,
 			 const char *code, const char *format, ...) OL_PRINTF(6, 7);
-/* The world's failure: 400, 404, 429, 500, 501 or 503 by its status, in its words (but for OL_ERR_IO,
- * whose words are for the log). */
+/* The world's failure: 400, 404, 429, 500, 501 or 503 by its status, in its words (but for
+ * OL_ERR_IO, whose words are for the log). */
 void ol_http_error_from(struct ol_http_request *request, const struct ol_error *err);
 /* The usual type for a status: "invalid_request_error", "server_error", … */
 const char *ol_http_error_type(int status);

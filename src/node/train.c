@@ -35,7 +35,7 @@ struct run {
 	struct ol_dataset *dataset;
 	struct ol_train_config config;
 	struct ol_trainer *trainer;
-	struct ol_metrics *metrics;
+	struct ol_step_log *metrics;
 	struct ol_train_result *result;
 	char folder[OL_PATH_MAX];
 	size_t *samples; /* (sample_count) of the dataset */
@@ -340,7 +340,7 @@ static enum ol_status open_trainer(struct run *r, struct ol_error *err)
 	if (ol_trainer_notice(r->trainer)[0])
 		notice(r, "%s", ol_trainer_notice(r->trainer));
 	r->saved_step = ol_trainer_steps_done(r->trainer);
-	return ol_metrics_open(&r->metrics, r->folder, r->saved_step, err);
+	return ol_step_log_open(&r->metrics, r->folder, r->saved_step, err);
 }
 
 /* ---- samples ---- */
@@ -480,7 +480,7 @@ static enum ol_status one_step(struct run *r, bool *stopped, struct ol_error *er
 		return ol_fail(err, s, "%s", why.text);
 	r->tokens += (uint64_t)report.tokens;
 	r->step_seconds += report.seconds;
-	s = ol_metrics_step(r->metrics, &report, err);
+	s = ol_step_log_add(r->metrics, &report, err);
 	if (s == OL_OK && r->q->watch.step)
 		*stopped = !r->q->watch.step(r->q->watch.context, &report,
 					     ol_clock_seconds() - r->started);
@@ -639,7 +639,7 @@ static enum ol_status publish_model(struct run *r, struct ol_error *err)
 
 static void close_run(struct run *r)
 {
-	ol_metrics_close(r->metrics);
+	ol_step_log_close(r->metrics);
 	ol_trainer_close(r->trainer);
 	ol_dataset_close(r->dataset);
 	ol_records_close(r->records);

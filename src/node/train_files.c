@@ -13,7 +13,7 @@
 
 static const char metrics_name[] = "metrics.jsonl", examples_name[] = "examples.jsonl";
 
-struct ol_metrics {
+struct ol_step_log {
 	FILE *file;
 	char path[OL_PATH_MAX];
 };
@@ -54,10 +54,10 @@ static size_t length_until(const struct ol_map *map, int done)
 	return at;
 }
 
-enum ol_status ol_metrics_open(struct ol_metrics **metrics_out, const char *folder, int done,
-			       struct ol_error *err)
+enum ol_status ol_step_log_open(struct ol_step_log **metrics_out, const char *folder, int done,
+				struct ol_error *err)
 {
-	struct ol_metrics *m = calloc(1, sizeof *m);
+	struct ol_step_log *m = calloc(1, sizeof *m);
 	struct ol_map map = {0};
 	if (!m)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the metrics");
@@ -79,7 +79,7 @@ enum ol_status ol_metrics_open(struct ol_metrics **metrics_out, const char *fold
 	if (s == OL_OK)
 		*metrics_out = m;
 	else
-		ol_metrics_close(m);
+		ol_step_log_close(m);
 	return s;
 }
 
@@ -95,7 +95,7 @@ static enum ol_status write_line(FILE *file, const char *path, json_t *object, s
 	return OL_OK;
 }
 
-enum ol_status ol_metrics_step(struct ol_metrics *metrics, const struct ol_step_report *report,
+enum ol_status ol_step_log_add(struct ol_step_log *metrics, const struct ol_step_report *report,
 			       struct ol_error *err)
 {
 	const struct ol_evaluation *e = &report->evaluation;
@@ -118,7 +118,7 @@ enum ol_status ol_metrics_step(struct ol_metrics *metrics, const struct ol_step_
 	return write_line(metrics->file, metrics->path, line, err);
 }
 
-void ol_metrics_close(struct ol_metrics *metrics)
+void ol_step_log_close(struct ol_step_log *metrics)
 {
 	if (!metrics)
 		return;

@@ -7,13 +7,13 @@
 
 /* metrics.jsonl grows while the run goes on: a line per step, a line per evaluation. Opened again
  * at step `done`, it forgets what came after. */
-struct ol_metrics;
-OL_MUST_CHECK enum ol_status ol_metrics_open(struct ol_metrics **metrics_out, const char *folder,
-					     int done, struct ol_error *err);
-OL_MUST_CHECK enum ol_status ol_metrics_step(struct ol_metrics *metrics,
+struct ol_step_log;
+OL_MUST_CHECK enum ol_status ol_step_log_open(struct ol_step_log **metrics_out, const char *folder,
+					      int done, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_step_log_add(struct ol_step_log *metrics,
 					     const struct ol_step_report *report,
 					     struct ol_error *err);
-void ol_metrics_close(struct ol_metrics *metrics);
+void ol_step_log_close(struct ol_step_log *metrics);
 
 /* examples.jsonl: of every example its id, contributor, place, whether it was held out, and the
  * last loss it had while it trained. */
