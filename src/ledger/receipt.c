@@ -96,7 +96,7 @@ uint64_t ol_receipt_seed(uint64_t checkpoint_size, const uint8_t checkpoint_root
 	memcpy(bytes + sizeof purpose + 8, checkpoint_root, 32);
 	memcpy(bytes + sizeof purpose + 40, request, 32);
 	ol_sha256(hash, bytes, sizeof bytes);
-	return ol_load_u64(hash);
+	return ol_load_u64(hash) >> 11;
 }
 
 void ol_receipt_pseudonym(uint8_t out[32], const uint8_t secret[32], uint64_t epoch,
@@ -206,8 +206,13 @@ static enum ol_receipt_fault check_parts(const struct ol_receipt *receipt,
 	struct ol_account_key pot;
 	uint64_t ppm = 0;
 
+	if (receipt->parts == 0) { /* no price was asked */
+		static const uint8_t none[32];
+		return receipt->price.nano == 0 && memcmp(receipt->listing, none, 32) == 0
+			       ? OL_RECEIPT_WELL
+			       : OL_RECEIPT_FREE;
+	}
 	ol_receipt_pot(&pot, receipt);
-
 	for (uint32_t i = 0; i < receipt->parts; i++) {
 		if (parts[i].role >= OL_ROLES || (i > 0 && parts[i].role <= parts[i - 1].role))
 			return OL_RECEIPT_ROLES;
@@ -273,6 +278,7 @@ const char *ol_receipt_fault_text(enum ol_receipt_fault fault)
 	case OL_RECEIPT_ACCOUNTS: return "a part goes to an account that cannot have it";
 	case OL_RECEIPT_PPM: return "its parts are not a million together";
 	case OL_RECEIPT_SPLIT: return "its amounts are not the split of its price";
+	case OL_RECEIPT_FREE: return "it has a price or a listing, but nobody is paid";
 	case OL_RECEIPT_SEED:
 		return "its seed does not follow from checkpoint and request, as it says";
 	}

@@ -123,7 +123,7 @@ struct ol_opening {
 OL_MUST_CHECK bool ol_receipt_commit_request(uint8_t out[32], const struct ol_opening *opening);
 OL_MUST_CHECK bool ol_receipt_commit_response(uint8_t out[32], const struct ol_opening *opening);
 /* Of a request that brings no seed: H(checkpoint, request), so that nobody can try seeds until he
- * likes the answer. */
+ * likes the answer. Below 2^53, so that every reader of JSON can hold it. */
 uint64_t ol_receipt_seed(uint64_t checkpoint_size, const uint8_t checkpoint_root[32],
 			 const uint8_t request[32]);
 /* Who paid, to those who hold `secret`; to others a number that changes every epoch. */
@@ -149,6 +149,7 @@ enum ol_receipt_fault {
 	OL_RECEIPT_ACCOUNTS,   /* an account that is none, of another currency, or not the pot  */
 	OL_RECEIPT_PPM,        /* parts that are not a million together             */
 	OL_RECEIPT_SPLIT,      /* amounts that are not the split of the price        */
+	OL_RECEIPT_FREE,       /* without parts, but with a price or a listing        */
 	OL_RECEIPT_SEED        /* said to follow from the checkpoint, but does not   */
 };
 const char *ol_receipt_fault_text(enum ol_receipt_fault fault);

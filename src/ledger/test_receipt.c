@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "crypto/ed25519.h"
+#include "ledger/opening.h"
 #include "ledger/share_table.h"
 
 enum { MODEL = 0xaa };
@@ -265,6 +266,9 @@ static void every_fault_of_a_receipt_is_named(void **state)
 	    (r->sampling.seed_rule = OL_SEED_CHECKPOINT,
 	     r->sampling.seed = ol_receipt_seed(0, r->checkpoint_root, r->request)));
 	ROW(OL_RECEIPT_PPM, r->parts--);
+	ROW(OL_RECEIPT_FREE, r->parts = 0);
+	ROW(OL_RECEIPT_FREE, (r->parts = 0, r->price.nano = 0, r->listing[31] = 1));
+	ROW(OL_RECEIPT_WELL, (r->parts = 0, r->price.nano = 0));
 #undef ROW
 }
 
@@ -371,6 +375,89 @@ static void whatever_shapes_an_answer_is_committed_to(void **state)
 	}
 }
 
+static void an_opening_goes_through_json_unchanged(void **state)
+{
+	const int32_t prompt[] = {5, 600000, 7}, tokens[] = {1, -1082130432};
+	const struct ol_opening_prompt prompts[] = {{prompt, 3}, {prompt, 0}};
+	const struct ol_opening_text stops[] = {{"\n\n", 2}, {"\xc3\xa4\"", 3}};
+	const struct ol_opening_bias bias[] = {{3, 0.1f}, {9, -99.99999f}};
+	const struct ol_opening_choice choices[] = {{tokens, 2, 0}, {tokens, 0, 2}};
+	const struct ol_opening rows[] = {
+		{.salt = {1, 255},
+		 .prompts = prompts,
+		 .prompt_count = 2,
+		 .stops = stops,
+		 .stop_count = 2,
+		 .bias = bias,
+		 .bias_count = 2,
+		 .grammar = {"{\"type\": \"object\"}", 18},
+		 .choices = choices,
+		 .choice_count = 2},
+		{.prompts = prompts, .prompt_count = 1, .choices = choices, .choice_count = 1}};
+	uint8_t before[32], after[32];
+
+	(void)state;
+	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
+		struct ol_opening_copy copy;
+		struct ol_error err = {0};
+		json_t *json = ol_opening_json(&rows[i]);
+		char *text = json_dumps(json, JSON_COMPACT);
+		json_decref(json);
+		json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+		free(text);
+		if (ol_opening_parse(&copy, json, &err) != OL_OK)
+			fail_msg("%s", err.text);
+		json_decref(json);
+		assert_true(ol_receipt_commit_request(before, &rows[i]));
+		assert_true(ol_receipt_commit_request(after, &copy.opening));
+		assert_memory_equal(before, after, 32);
+		assert_true(ol_receipt_commit_response(before, &rows[i]));
+		assert_true(ol_receipt_commit_response(after, &copy.opening));
+		assert_memory_equal(before, after, 32);
+		ol_opening_release(&copy);
+	}
+}
+
+static void what_is_no_opening_gets_a_sentence(void **state)
+{
+#define SALT "\"salt\":\"" ZEROS "\""
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"{}", "salt"},
+		{"{\"salt\":\"00\"}", "salt"},
+		{"{" SALT "}", "prompts"},
+		{"{" SALT ",\"prompts\":7}", "prompts"},
+		{"{" SALT ",\"prompts\":[7]}", "prompts is not a list"},
+		{"{" SALT ",\"prompts\":[[1.5]]}", "no token"},
+		{"{" SALT ",\"prompts\":[[2147483648]]}", "no token"},
+		{"{" SALT ",\"prompts\":[[1]]}", "choices"},
+		{"{" SALT ",\"prompts\":[[1]],\"choices\":[{\"tokens\":[1]}]}", "finish_reason"},
+		{"{" SALT ",\"prompts\":[[1]],\"choices\":[{\"finish_reason\":\"stop\"}]}",
+		 "choices is not a list"},
+		{"{" SALT ",\"prompts\":[[1]],\"choices\":[],\"stop\":[1]}", "stop is not a text"},
+		{"{" SALT ",\"prompts\":[[1]],\"choices\":[],\"logit_bias\":[[1]]}", "logit_bias"},
+		{"{" SALT ",\"prompts\":[[1]],\"choices\":[],\"logit_bias\":[[-1,0]]}",
+		 "logit_bias"},
+		{"{" SALT ",\"prompts\":[[1]],\"choices\":[],\"grammar\":1}", "grammar"},
+	};
+	(void)state;
+	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
+		struct ol_opening_copy copy;
+		struct ol_error err = {0};
+		json_t *json = json_loads(rows[i].text, 0, NULL);
+		assert_non_null(json);
+		assert_int_equal(ol_opening_parse(&copy, json, &err), OL_ERR_INPUT);
+		if (!strstr(err.text, rows[i].says))
+			fail_msg("row %zu: %s", i, err.text);
+		json_decref(json);
+		ol_opening_release(&copy);
+	}
+#undef SALT
+#undef ZEROS
+}
+
 static void pseudonyms_change_with_epoch_and_account(void **state)
 {
 	const uint8_t secret[32] = {1}, other[32] = {2};
@@ -473,6 +560,8 @@ int main(void)
 		cmocka_unit_test(lengths_that_are_no_receipt_are_refused),
 		cmocka_unit_test(every_flipped_bit_breaks_the_signature),
 		cmocka_unit_test(whatever_shapes_an_answer_is_committed_to),
+		cmocka_unit_test(an_opening_goes_through_json_unchanged),
+		cmocka_unit_test(what_is_no_opening_gets_a_sentence),
 		cmocka_unit_test(pseudonyms_change_with_epoch_and_account),
 		cmocka_unit_test(every_fault_of_a_share_table_is_named),
 		cmocka_unit_test(the_root_of_a_share_table_holds_all_of_it),
