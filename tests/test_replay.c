@@ -179,6 +179,7 @@ static struct ol_replay replay(const struct asked *a, const struct world *w,
 	const struct ol_replay_job job = {.prompt = a->prompt,
 					  .prompt_count = a->request.count,
 					  .options = a->request.answer,
+					  .room = 512,
 					  .choices = choices,
 					  .choice_count = (size_t)a->choice_count};
 	ol_must(ol_replay_answer(&result, &runtime, &job, &err), &err);
@@ -313,8 +314,7 @@ static void nonsense_is_refused(void **state)
 		int max_tokens;
 		int32_t token;
 	} rows[] = {{"prompt is empty", 0, 2, 1},
-		    {"no limit of tokens", 3, 0, 1},
-		    {"at most 1", 3, 1, 1},
+		    {"more than the 4", 4, 0, 1},
 		    {"token", 3, 2, 1 << 30},
 		    {"token", 3, 2, -5}};
 	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
@@ -323,6 +323,7 @@ static void nonsense_is_refused(void **state)
 			.prompt = a.prompt,
 			.prompt_count = rows[i].prompt_count,
 			.options = {.sampling = plain, .max_tokens = rows[i].max_tokens},
+			.room = 4,
 			.choices = &choice,
 			.choice_count = 1};
 		assert_int_equal(ol_replay_answer(&result, &runtime, &job, &err), OL_ERR_INPUT);

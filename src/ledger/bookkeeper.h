@@ -1,4 +1,5 @@
-/* ledger/bookkeeper.h, floor 2: the one thread that owns the ledger, for all who want something posted.
+/* ledger/bookkeeper.h, floor 2: the one thread that owns the ledger, for all who have something to
+ * post.
  *
  *     any thread           ┌──────────── the bookkeeper ────────────┐
  *     post(SOON)    ─────> │ judged by the book ─> told             │
@@ -22,7 +23,7 @@ struct ol_bookkeeper;
 struct ol_bookkeeper_options {
 	struct ol_ledger_options ledger;
 	uint64_t snapshot_transfers; /* a snapshot at close, if so many came; 0: 100,000 */
-	/* On the bookkeeper's thread after every commit (and once at opening): all up to the mark is
+	/* On the bookkeeper's thread after every commit, and once at opening: all up to the mark is
 	 * durable. Must be quick and must not call back. May be NULL. */
 	void (*on_commit)(void *context, const struct ol_journal_mark *durable);
 	void *context;
@@ -43,7 +44,8 @@ OL_MUST_CHECK enum ol_status ol_bookkeeper_post(struct ol_bookkeeper *keeper,
 						struct ol_batch *batch, enum ol_when when,
 						struct ol_error *err);
 
-/* Calls look with the book as it stands, on the bookkeeper's thread; it may be ahead of the disk. */
+/* Calls look with the book as it stands, on the bookkeeper's thread; it may be ahead of the disk.
+ */
 typedef void ol_book_look(void *context, const struct ol_book *book);
 OL_MUST_CHECK enum ol_status ol_bookkeeper_look(struct ol_bookkeeper *keeper, ol_book_look *look,
 						void *context, struct ol_error *err);

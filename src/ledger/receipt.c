@@ -135,11 +135,13 @@ static bool within(float value, float low, float high)
 
 static bool sampling_well(const struct ol_receipt_sampling *s)
 {
+	static const uint8_t zero[sizeof s->zero];
+
 	return within(s->temperature, 0, 100) && within(s->top_p, 0, 1) && within(s->min_p, 0, 1) &&
 	       within(s->repeat_penalty, 0, 100) && within(s->presence_penalty, -100, 100) &&
 	       within(s->frequency_penalty, -100, 100) && s->top_k >= 0 && s->choices > 0 &&
-	       s->seed_rule <= OL_SEED_CHECKPOINT && s->ignore_eos <= 1 && s->zero[0] == 0 &&
-	       s->zero[1] == 0;
+	       s->room > 0 && s->seed_rule <= OL_SEED_CHECKPOINT && s->ignore_eos <= 1 &&
+	       s->strip_lead_space <= 1 && memcmp(s->zero, zero, sizeof zero) == 0;
 }
 
 static bool name_well(const char *name, size_t room)

@@ -38,11 +38,12 @@ struct ol_receipt_sampling {
 	uint64_t seed;
 	float temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
 	int32_t top_k;
-	uint32_t max_tokens;
-	uint32_t choices; /* n, to each prompt */
-	uint8_t seed_rule, ignore_eos, zero[2];
+	uint32_t max_tokens; /* 0: as many as there is room for     */
+	uint32_t room;       /* positions of prompt and answer together */
+	uint32_t choices;    /* n, to each prompt */
+	uint8_t seed_rule, ignore_eos, strip_lead_space, zero[5];
 };
-_Static_assert(sizeof(struct ol_receipt_sampling) == 48, "receipt v1");
+_Static_assert(sizeof(struct ol_receipt_sampling) == 56, "receipt v1");
 
 struct ol_receipt {
 	struct ol_event_head head;
@@ -72,7 +73,7 @@ struct ol_receipt {
 	/* Who shaped it: root of the share table; zero: all of the data's part is the Datanet's. */
 	uint8_t shares[32];
 };
-_Static_assert(sizeof(struct ol_receipt) == 528, "receipt v1");
+_Static_assert(sizeof(struct ol_receipt) == 536, "receipt v1");
 
 struct ol_receipt_part {
 	struct ol_account_key account;

@@ -27,7 +27,7 @@ static int set_up(void **state)
 {
 	struct ol_error err;
 	(void)state;
-	strcpy(folder, "/tmp/bookkeeper-XXXXXX");
+	(void)snprintf(folder, sizeof folder, "/tmp/bookkeeper-XXXXXX");
 	return mkdtemp(folder) && ol_disk_open(&real, folder, &err) == OL_OK ? 0 : -1;
 }
 
@@ -105,13 +105,13 @@ static void open_grants(struct ol_bookkeeper *keeper)
 	assert_int_equal(result, OL_ACCOUNT_OK);
 }
 
-static void grant(struct ol_bookkeeper *keeper, uint8_t who, uint64_t nano)
+static void grant(struct ol_bookkeeper *keeper, uint8_t who, struct ol_amount amount)
 {
 	must_post(keeper,
 		  (struct ol_transfer){.id = ol_bookkeeper_id(keeper),
 				       .debit = fund(OL_ACCOUNT_GRANTS),
 				       .credit = address(who),
-				       .amount = {nano},
+				       .amount = amount,
 				       .code = OL_CODE_GRANT,
 				       .flags = OL_TRANSFER_OPENS},
 		  OL_DURABLE);
@@ -178,7 +178,7 @@ static void what_many_threads_post_is_all_there(void **state)
 	open_grants(keeper);
 	for (uint8_t i = 0; i < THREADS; i++) {
 		payers[i] = (struct payer){.keeper = keeper, .who = (uint8_t)(i + 1)};
-		grant(keeper, payers[i].who, 1000);
+		grant(keeper, payers[i].who, ol_amount(1000));
 	}
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&payers[i].thread, NULL, pay, &payers[i]), 0);
@@ -218,7 +218,7 @@ static void a_refusal_is_one_callers_alone(void **state)
 	uint8_t result;
 	(void)state;
 	open_grants(keeper);
-	grant(keeper, 1, 5);
+	grant(keeper, 1, ol_amount(5));
 	transfer = (struct ol_transfer){.id = ol_bookkeeper_id(keeper),
 					.debit = address(1),
 					.credit = address(2),
@@ -259,7 +259,7 @@ static void a_broken_disk_stops_everything_in_words(void **state)
 	bool found;
 	(void)state;
 	open_grants(keeper);
-	grant(keeper, 1, 100);
+	grant(keeper, 1, ol_amount(100));
 	transfer = (struct ol_transfer){.id = ol_bookkeeper_id(keeper),
 					.debit = fund(OL_ACCOUNT_GRANTS),
 					.credit = one,

@@ -58,6 +58,7 @@ static struct made good_receipt(void)
 						     .top_p = 0.9f,
 						     .repeat_penalty = 1,
 						     .max_tokens = 100,
+						     .room = 512,
 						     .choices = 1},
 					.prompt_tokens = 17,
 					.completion_tokens = 33,
@@ -244,7 +245,9 @@ static void every_fault_of_a_receipt_is_named(void **state)
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.top_k = -1);
 	ROW(OL_RECEIPT_SAMPLING, r->sampling.choices = 0);
 	ROW(OL_RECEIPT_WORK, r->sampling.choices = OL_RECEIPT_CHOICES_MAX + 1);
-	ROW(OL_RECEIPT_SAMPLING, r->sampling.zero[1] = 1);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.room = 0);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.strip_lead_space = 2);
+	ROW(OL_RECEIPT_SAMPLING, r->sampling.zero[4] = 1);
 	ROW(OL_RECEIPT_EPOCH, r->epoch++);
 	ROW(OL_RECEIPT_EPOCH, r->head.time_ms += 3600000);
 	ROW(OL_RECEIPT_CURRENCY, r->currency = OL_CURRENCY_COUNT);

@@ -89,9 +89,8 @@ static enum ol_status replay_choice(struct replaying *r, struct ol_session *sess
 	options.sampling.choice = (uint32_t)choice;
 	options.on_text = NULL;
 	r->replay->choice = choice;
-	enum ol_status s =
-		ol_answer_open(&answer, &model, job->prompt, job->prompt_count,
-			       (int64_t)job->prompt_count + options.max_tokens, &options, err);
+	enum ol_status s = ol_answer_open(&answer, &model, job->prompt, job->prompt_count,
+					  job->room, &options, err);
 	if (s != OL_OK)
 		return s;
 	/* Position i's logits choose token i: the prompt's last token, then the claimed ones. */
@@ -154,13 +153,14 @@ enum ol_status ol_replay_answer(struct ol_replay *replay, struct ol_runtime *run
 	*replay = (struct ol_replay){.verdict = OL_REPLAY_SAME};
 	if (job->prompt_count == 0)
 		return ol_fail(err, OL_ERR_INPUT, "the opening's prompt is empty");
-	if (job->options.max_tokens <= 0)
-		return ol_fail(err, OL_ERR_INPUT, "the receipt has no limit of tokens");
+	/* The last token is never run: it needs no position. */
 	for (size_t i = 0; i < job->choice_count; i++)
-		if (job->choices[i].count > (size_t)job->options.max_tokens)
+		if ((int64_t)(job->prompt_count + job->choices[i].count) > job->room + 1)
 			return ol_fail(err, OL_ERR_INPUT,
-				       "choice %zu has %zu tokens, but at most %d were asked for",
-				       i, job->choices[i].count, job->options.max_tokens);
+				       "choice %zu has %zu tokens: with the prompt's %zu they are "
+				       "more than the %lld that there was room for",
+				       i, job->choices[i].count, job->prompt_count,
+				       (long long)job->room);
 	enum ol_status s = OL_OK;
 	r.logits = malloc((size_t)r.chunk * vocab * sizeof *r.logits);
 	if (!r.logits ||

@@ -22,9 +22,9 @@ struct ol_replay_choice {
 struct ol_replay_job {
 	const int32_t *prompt;
 	size_t prompt_count;
-	/* As the answer was made: sampling.choice is set here, on_text is not called; max_tokens is
-	 * what was in force, never 0. */
+	/* As the answer was made: sampling.choice is set here, on_text is not called. */
 	struct ol_answer_options options;
+	int64_t room; /* positions that prompt and answer could take together */
 	const struct ol_replay_choice *choices;
 	size_t choice_count;
 };
