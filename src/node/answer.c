@@ -20,8 +20,10 @@ struct ol_answer {
 	struct ol_answer_model model;
 	struct ol_answer_options o;
 	struct ol_generation g;
-	struct ol_tokens history; /* prompt, then answer */
-	struct ol_buf raw;        /* bytes of a character that is not whole yet */
+	struct ol_tokens history;         /* prompt, then answer */
+	struct ol_buf raw;                /* bytes of a character that is not whole yet */
+	struct ol_grammar_state *grammar; /* NULL: none */
+	uint64_t *allowed;                /* with a grammar: a bit per token */
 	size_t prompt_count, limit, sent, info_room;
 	bool cancelled, stopped; /* by the caller; by a stop text */
 };
@@ -170,6 +172,12 @@ enum ol_status ol_answer_open(struct ol_answer **answer_out, const struct ol_ans
 		if (options->max_tokens > 0)
 			a->limit = OL_MIN(a->limit, (size_t)options->max_tokens);
 	}
+	if (ok && options->grammar) {
+		a->allowed = calloc((size_t)model->config->vocab_size / 64 + 1, sizeof *a->allowed);
+		ok = a->allowed &&
+		     ol_grammar_begin(&a->grammar, options->grammar, options->strip_lead_space,
+				      !options->ignore_eos) == OL_OK;
+	}
 	for (size_t i = 0; i < count && ok; i++)
 		ok = ol_tokens_push(&a->history, prompt[i]);
 	if (!ok) {
@@ -186,6 +194,8 @@ void ol_answer_close(struct ol_answer *a)
 		return;
 	ol_generation_release(&a->g);
 	ol_buf_release(&a->raw);
+	ol_grammar_state_close(a->grammar);
+	free(a->allowed);
 	ol_tokens_release(&a->history);
 	free(a);
 }
@@ -201,14 +211,38 @@ static void finish(struct ol_answer *a, enum ol_finish finish)
 	send_text(a, a->g.text.size);
 }
 
+/* The next token: of those that the grammar allows, if there is one. The mask is exact but where
+ * more than OL_GRAMMAR_STACKS_MAX readings of the text had to be followed side by side; a token that
+ * led only where one of them was given up is not taken. */
+static enum ol_status choose(struct ol_answer *a, int32_t *token_out, const float *logits,
+			     struct ol_sampler *sampler, struct ol_error *err)
+{
+	const int history = (int)a->history.count, generated = history - (int)a->prompt_count;
+	bool some = !a->grammar || ol_grammar_mask(a->grammar, a->allowed);
+	while (some) {
+		const int32_t token = ol_sampler_choose(sampler, logits, &a->o.sampling,
+							(uint32_t)history, a->history.ids, history,
+							generated, a->grammar ? a->allowed : NULL);
+		*token_out = token;
+		if (!a->grammar || ol_grammar_accept(a->grammar, token))
+			return OL_OK;
+		a->allowed[token / 64] &= ~(1ull << token % 64);
+		some = false;
+		for (int w = 0; w <= a->model.config->vocab_size / 64 && !some; w++)
+			some = a->allowed[w] != 0;
+	}
+	return ol_fail(err, OL_ERR_FULL, "out of memory for the tokens that may come next");
+}
+
 enum ol_status ol_answer_take(struct ol_answer *a, const float *logits, struct ol_sampler *sampler,
 			      bool *more, struct ol_error *err)
 {
 	struct ol_generation *g = &a->g;
+	int32_t token = -1;
 	*more = false;
-	const int32_t token = ol_sampler_choose(
-		sampler, logits, &a->o.sampling, (uint32_t)a->history.count, a->history.ids,
-		(int)a->history.count, (int)(a->history.count - a->prompt_count), NULL);
+	const enum ol_status s = choose(a, &token, logits, sampler, err);
+	if (s != OL_OK)
+		return s;
 	if (is_eos(a->model.config, token) && !a->o.ignore_eos) {
 		finish(a, OL_FINISH_STOP);
 		return OL_OK;
@@ -220,7 +254,7 @@ enum ol_status ol_answer_take(struct ol_answer *a, const float *logits, struct o
 	if (g->text.failed)
 		return ol_fail(err, OL_ERR_FULL, "the answer's text is over its limit of %d bytes",
 			       OL_ANSWER_TEXT_MAX);
-	if (stopped)
+	if (stopped || (a->grammar && ol_grammar_is_over(a->grammar)))
 		finish(a, OL_FINISH_STOP);
 	else if (a->cancelled)
 		finish(a, OL_FINISH_CANCELLED);

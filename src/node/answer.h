@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "model/config.h"
+#include "model/grammar.h"
 #include "model/sampler.h"
 #include "model/tokenizer.h"
 
@@ -25,8 +26,11 @@ struct ol_answer_options {
 	int max_tokens; /* 0: as many as the context holds */
 	const char *stops[OL_STOPS_MAX];
 	int stop_count;
-	int logprobs;          /* alternatives per token; 0: none     */
-	bool ignore_eos;       /* go on past the end-of-text tokens    */
+	int logprobs;    /* alternatives per token; 0: none     */
+	bool ignore_eos; /* go on past the end-of-text tokens    */
+	/* What the text must be; NULL: anything. Held by the answer. When the text is whole and
+	 * nothing can follow, the answer ends as by an end-of-text token. */
+	const struct ol_grammar *grammar;
 	bool strip_lead_space; /* a chat answer does not begin with the tokenizer's joining space */
 	/* Text as it becomes final, always whole UTF-8 characters. May be NULL. False cancels. */
 	bool (*on_text)(void *context, const char *text, size_t size);
