@@ -4,12 +4,12 @@
  *     tokenizer ──> ol_grammar_vocab (trie) ─┴────────> state
  *                    one per model, shared              └── accept: this one came
  *
- * A grammar is an automaton with a stack over BYTES: what a token is does not enter into it, so half
- * a UTF-8 character, a byte-fallback token and a token that spans `"},{"` all work. Every state that
- * can be reached can be completed (states that cannot are cut at compile time), so as long as each
- * byte has a token of its own there is always a token to choose. docs/API.md, "Structured output",
- * says which keywords of JSON Schema exist and what text is allowed; whatever a schema says is
- * enforced or refused by name, never passed over.
+ * A grammar is an automaton with a stack over BYTES: what a token is does not enter into it, so
+ * half a UTF-8 character, a byte-fallback token and a token that spans `"},{"` all work. Every
+ * state that can be reached can be completed (those that cannot are cut at compile time), so as
+ * long as each byte has a token of its own there is always a token to choose. docs/API.md,
+ * "Structured output", says which keywords of JSON Schema exist and what text is allowed; whatever
+ * a schema says is enforced or refused by name, never passed over.
  *
  * Vocabulary and grammar are immutable to their users and may be shared by threads (masks that were
  * computed once are kept behind a lock); a state belongs to one answer. Masks are a function of
@@ -43,8 +43,8 @@ enum {
 struct ol_grammar_vocab;
 
 /* vocab_size: of the model's logits. The eos ids end an answer; other special tokens are never
- * allowed. cache_bytes 0: OL_GRAMMAR_CACHE_BYTES. Fails where some byte that JSON needs has no token
- * of its own. The tokenizer is not needed afterwards. */
+ * allowed. cache_bytes 0: OL_GRAMMAR_CACHE_BYTES. Fails where some byte that JSON needs has no
+ * token of its own. The tokenizer is not needed afterwards. */
 OL_MUST_CHECK enum ol_status ol_grammar_vocab_open(struct ol_grammar_vocab **vocab_out,
 						   const struct ol_tokenizer *tokenizer,
 						   int vocab_size, const int32_t *eos_ids,
@@ -58,10 +58,10 @@ struct ol_grammar_vocab_stats {
 };
 void ol_grammar_vocab_stats(struct ol_grammar_vocab *vocab, struct ol_grammar_vocab_stats *stats);
 
-/* A compiled grammar, counted: open gives one reference, close takes one back. Errors name the place
- * in the schema ("at /properties/age: …"). OL_ERR_INPUT: malformed, or nothing can satisfy it;
- * OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused; OL_ERR_FULL: over a limit, or out of
- * memory. */
+/* A compiled grammar, counted: open gives one reference, close takes one back. Errors name the
+ * place in the schema ("the schema at /properties/age: …"). OL_ERR_INPUT: malformed, or nothing
+ * can satisfy it; OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused; OL_ERR_FULL: over
+ * a limit, or out of memory. */
 struct ol_grammar;
 
 /* Any JSON object: OpenAI's {"type": "json_object"}. */

@@ -78,24 +78,23 @@ static bool set(struct ol_grammar_builder *b, json_t *schema, const char *name, 
 
 static bool has_item(const json_t *list, const json_t *value)
 {
-	size_t i;
-	json_t *item;
 	if (!json_is_array(list))
 		return json_equal(list, value);
-	json_array_foreach((json_t *)(uintptr_t)list, i,
-			   item) if (json_equal(item, value)) return true;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (json_equal(json_array_get(list, i), value))
+			return true;
 	return false;
 }
 
 /* The items of x that y has too; a single value is a list of one. */
 static json_t *common(const json_t *x, const json_t *y)
 {
-	json_t *both = json_array(), *item;
-	size_t i;
+	json_t *both = json_array();
 	if (!json_is_array(x) && has_item(y, x))
 		(void)json_array_append(both, (json_t *)(uintptr_t)x);
-	json_array_foreach((json_t *)(uintptr_t)x, i, item) if (has_item(y, item))(void)
-		json_array_append(both, item);
+	for (size_t i = 0; i < json_array_size(x); i++)
+		if (has_item(y, json_array_get(x, i)))
+			(void)json_array_append(both, json_array_get(x, i));
 	return both;
 }
 
@@ -125,8 +124,11 @@ static bool covers(const json_t *properties, const json_t *others)
 {
 	const char *name;
 	json_t *value;
-	json_object_foreach((json_t *)(uintptr_t)others, name,
-			    value) if (!json_object_get(properties, name)) return false;
+	json_object_foreach((json_t *)(uintptr_t)others, name, value)
+	{
+		if (!json_object_get(properties, name))
+			return false;
+	}
 	return true;
 }
 
@@ -174,10 +176,10 @@ static bool merge_properties(struct ol_grammar_builder *b, json_t *into, const j
 static bool append_lists(struct ol_grammar_builder *b, json_t *into, const char *name,
 			 const json_t *x, const json_t *y)
 {
-	size_t i;
-	json_t *item, *all = json_copy((json_t *)(uintptr_t)x);
-	json_array_foreach((json_t *)(uintptr_t)y, i, item) if (!has_item(x, item))(void)
-		json_array_append(all, item);
+	json_t *all = json_copy((json_t *)(uintptr_t)x);
+	for (size_t i = 0; i < json_array_size(y); i++)
+		if (!has_item(x, json_array_get(y, i)))
+			(void)json_array_append(all, json_array_get(y, i));
 	return set_new(b, into, name, all);
 }
 

@@ -259,8 +259,6 @@ static bool read_types(struct ol_grammar_builder *b, const json_t *schema, unsig
 		       unsigned *types)
 {
 	const json_t *type = json_object_get(schema, "type");
-	size_t i;
-	json_t *name;
 	*types = 0;
 	if (!type) {
 		*types |= uses & 1u << OF_STRING ? TYPE_STRING : 0u;
@@ -271,8 +269,9 @@ static bool read_types(struct ol_grammar_builder *b, const json_t *schema, unsig
 	}
 	if (!json_is_array(type))
 		return one_type(b, type, types);
-	json_array_foreach((json_t *)(uintptr_t)type, i,
-			   name) if (!one_type(b, name, types)) return false;
+	for (size_t i = 0; i < json_array_size(type); i++)
+		if (!one_type(b, json_array_get(type, i), types))
+			return false;
 	if (*types == 0)
 		(void)ol_grammar_fail(b, OL_ERR_INPUT, "\"type\" is an empty list");
 	if (*types & TYPE_NUMBER)
@@ -299,9 +298,8 @@ static unsigned type_of(const json_t *value)
 static uint16_t compile_values(struct ol_grammar_builder *b, const json_t *schema, unsigned uses)
 {
 	const json_t *list = json_object_get(schema, "enum");
-	json_t *constant = json_object_get(schema, "const"), *values = json_array(), *value;
+	json_t *constant = json_object_get(schema, "const"), *values = json_array();
 	unsigned types;
-	size_t i;
 	uint16_t node = OL_GRAMMAR_NONE;
 	if (!values)
 		return ol_grammar_full(b);
@@ -317,12 +315,14 @@ static uint16_t compile_values(struct ol_grammar_builder *b, const json_t *schem
 	else if (read_types(b, schema, 0, &types)) {
 		if (constant && !list)
 			(void)json_array_append(values, constant);
-		json_array_foreach((json_t *)(uintptr_t)list, i,
-				   value) if ((types == 0 || type_of(value) & types) &&
-					      (!constant || json_equal(value, constant)))(void)
-			json_array_append(values, value);
-		if (constant && !list && types != 0 && !(type_of(constant) & types))
-			(void)json_array_clear(values);
+		for (size_t i = 0; i < json_array_size(list); i++) {
+			json_t *value = json_array_get(list, i);
+			if (!constant || json_equal(value, constant))
+				(void)json_array_append(values, value);
+		}
+		for (size_t i = json_array_size(values); i-- > 0 && types != 0;)
+			if (!(type_of(json_array_get(values, i)) & types))
+				(void)json_array_remove(values, i);
 		node = json_array_size(values) > 0
 			       ? ol_grammar_literals(b, values)
 			       : ol_grammar_fail(b, OL_ERR_INPUT,
@@ -427,8 +427,11 @@ static bool constrains(const json_t *schema)
 {
 	const char *name;
 	json_t *value;
-	json_object_foreach((json_t *)(uintptr_t)schema, name,
-			    value) if (!ol_grammar_is_annotation(name)) return true;
+	json_object_foreach((json_t *)(uintptr_t)schema, name, value)
+	{
+		if (!ol_grammar_is_annotation(name))
+			return true;
+	}
 	return false;
 }
 
@@ -455,9 +458,9 @@ static bool all_disjoint(struct ol_grammar_builder *b, const uint16_t *nodes, ui
 			if (!ol_grammar_disjoint(b, nodes[i], nodes[k], 0)) {
 				(void)ol_grammar_fail(
 					b, OL_ERR_UNSUPPORTED,
-					"a value may match both %u and %u of \"oneOf\", which cannot be "
-					"forbidden: use anyOf, or give each a property of its own "
-					"\"const\" that is required",
+					"a value may match both %u and %u of \"oneOf\", which "
+					"cannot be forbidden: use anyOf, or give each a "
+					"required property with a \"const\" of its own",
 					k, i);
 				return false;
 			}

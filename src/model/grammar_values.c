@@ -461,10 +461,9 @@ static bool add_name(struct ol_grammar_builder *b, struct ol_grammar_property *p
 
 static bool is_required(const json_t *required, const char *name)
 {
-	size_t i;
-	json_t *item;
-	json_array_foreach((json_t *)(uintptr_t)required, i,
-			   item) if (strcmp(json_string_value(item), name) == 0) return true;
+	for (size_t i = 0; i < json_array_size(required); i++)
+		if (strcmp(json_string_value(json_array_get(required, i)), name) == 0)
+			return true;
 	return false;
 }
 
@@ -513,16 +512,17 @@ static bool read_properties(struct ol_grammar_builder *b, struct ol_grammar_prop
 static bool check_object(struct ol_grammar_builder *b, const json_t *properties,
 			 const json_t *required)
 {
-	size_t i;
-	json_t *name;
 	if (properties && !json_is_object(properties))
 		(void)ol_grammar_fail(b, OL_ERR_INPUT, "\"properties\" must be an object");
 	if (required && !json_is_array(required))
 		(void)ol_grammar_fail(b, OL_ERR_INPUT, "\"required\" must be a list of names");
-	json_array_foreach((json_t *)(uintptr_t)required, i,
-			   name) if (!json_is_string(name) ||
-				     strlen(json_string_value(name)) != json_string_length(name))(
-		void) ol_grammar_fail(b, OL_ERR_INPUT, "\"required\" must be a list of names");
+	for (size_t i = 0; i < json_array_size(required); i++) {
+		const json_t *name = json_array_get(required, i);
+		if (!json_is_string(name) ||
+		    strlen(json_string_value(name)) != json_string_length(name))
+			(void)ol_grammar_fail(b, OL_ERR_INPUT,
+					      "\"required\" must be a list of names");
+	}
 	if (json_object_size(properties) + json_array_size(required) > OL_GRAMMAR_PROPERTIES_MAX)
 		(void)ol_grammar_fail(b, OL_ERR_FULL, "more than %d properties",
 				      OL_GRAMMAR_PROPERTIES_MAX);

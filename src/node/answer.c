@@ -212,8 +212,8 @@ static void finish(struct ol_answer *a, enum ol_finish finish)
 }
 
 /* The next token: of those that the grammar allows, if there is one. The mask is exact but where
- * more than OL_GRAMMAR_STACKS_MAX readings of the text had to be followed side by side; a token that
- * led only where one of them was given up is not taken. */
+ * more than OL_GRAMMAR_STACKS_MAX readings of the text had to be followed side by side; a token
+ * that led only where one of them was given up is not taken. */
 static enum ol_status choose(struct ol_answer *a, int32_t *token_out, const float *logits,
 			     struct ol_sampler *sampler, struct ol_error *err)
 {
