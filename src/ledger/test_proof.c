@@ -1,7 +1,7 @@
-/* Every inclusion and consistency proof of trees up to 512 leaves, against an implementation written
- * down from the recursive definitions of RFC 6962 (sections 2.1 to 2.1.2) that shares nothing with
- * the one under test but SHA-256; the reference tree of eight leaves; every single-bit flip; and the
- * text form, c2sp.org/tlog-proof. */
+/* Every inclusion and consistency proof of trees up to 512 leaves, against an implementation
+ * written down from the recursive definitions of RFC 6962 (sections 2.1 to 2.1.2) that shares
+ * nothing with the one under test but SHA-256; the reference tree of eight leaves; every flipped
+ * bit; and the text form, c2sp.org/tlog-proof. */
 #include "crypto/text.h"
 #include "ledger/proof.h"
 #include "ledger/tile.h"

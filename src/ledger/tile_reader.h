@@ -1,6 +1,6 @@
 /* ledger/tile_reader.h, floor 2: hashes, proofs and entries out of the public files of a log, from
- * wherever they come (ledger/log_store.h). Nothing here trusts them: what the functions give must be
- * held against the root of a checkpoint, and those with a root do it themselves.
+ * wherever they come (ledger/log_store.h). Nothing here trusts them: what the functions give must
+ * be held against the root of a checkpoint, and those with a root do it themselves.
  *
  * A reader belongs to one thread and to one tree size; it keeps the tiles it has seen. */
 #ifndef OL_LEDGER_TILE_READER_H
@@ -12,7 +12,7 @@
 
 struct ol_tile_reader;
 
-/* Reads the tiles of a log of so many entries. The source's self is borrowed. NULL: out of memory. */
+/* Reads the tiles of a log of so many entries. The source's self is borrowed. NULL: no memory. */
 OL_MUST_CHECK struct ol_tile_reader *ol_tile_reader_open(const struct ol_log_source *source,
 							 uint64_t size);
 void ol_tile_reader_close(struct ol_tile_reader *reader);

@@ -23,8 +23,8 @@ struct ol_tlog;
 
 /* Goes on from the published checkpoint, which must be of the log that the key belongs to (its name
  * is the origin) and whose files must hash to its root; from nothing when there is none.
- * OL_ERR_INPUT: the files are damaged or of another log: rebuild them (ol_tlog_create). The store is
- * borrowed. */
+ * OL_ERR_INPUT: the files are damaged or of another log: rebuild them (ol_tlog_create). The store
+ * is borrowed. */
 OL_MUST_CHECK enum ol_status ol_tlog_open(struct ol_tlog **log_out,
 					  const struct ol_log_store *store,
 					  const struct ol_note_key *log_key, struct ol_error *err);
