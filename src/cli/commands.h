@@ -21,6 +21,7 @@ int ol_command_export(int argc, char **argv);
 int ol_command_train(int argc, char **argv);
 int ol_command_eval(int argc, char **argv);
 int ol_command_reproduce(int argc, char **argv);
+int ol_command_signer(int argc, char **argv);
 int ol_command_keys(int argc, char **argv);
 
 /* Which code this program was built from: `git describe`, or the version. */

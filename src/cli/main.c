@@ -27,6 +27,7 @@ static const struct {
 	{"train-tokenizer", "learn a vocabulary from text, with a chat template",
 	 ol_command_train_tokenizer},
 	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
+	{"signer", NULL, ol_command_signer}, /* the server starts it */
 	{"bench", "how fast this machine is, beside what it could be", ol_command_bench},
 };
 
@@ -36,7 +37,8 @@ static void print_usage(FILE *out)
 		     "recomputed.\n\n"
 		     "Usage: openledger COMMAND [options]\n\nCommands:\n");
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].about);
+		if (commands[i].about)
+			fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].about);
 	fprintf(out, "\n`openledger COMMAND --help` tells more. Models live in $OPENLEDGER_HOME "
 		     "(default: the\n"
 		     "XDG data folder); OPENLEDGER_THREADS and OPENLEDGER_ISA choose threads and "

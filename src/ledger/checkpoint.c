@@ -31,8 +31,8 @@ static bool next_line(const char **line, size_t *length, const char **text, cons
 	return true;
 }
 
-enum ol_status ol_checkpoint_parse(struct ol_checkpoint *checkpoint, const char *text, size_t size,
-				   struct ol_error *err)
+enum ol_status ol_log_checkpoint_parse(struct ol_log_checkpoint *checkpoint, const char *text,
+				       size_t size, struct ol_error *err)
 {
 	const char *line, *end = text + size;
 	size_t length;
@@ -67,23 +67,23 @@ enum ol_status ol_checkpoint_parse(struct ol_checkpoint *checkpoint, const char 
 	return OL_OK;
 }
 
-bool ol_checkpoint_print(struct ol_buf *text, const struct ol_checkpoint *checkpoint)
+bool ol_log_checkpoint_print(struct ol_buf *text, const struct ol_log_checkpoint *checkpoint)
 {
 	return ol_buf_printf(text, "%s\n%" PRIu64 "\n", checkpoint->origin, checkpoint->size) &&
 	       ol_base64_append(text, checkpoint->root, OL_MERKLE_BYTES) &&
 	       ol_buf_append_text(text, "\n");
 }
 
-enum ol_status ol_checkpoint_open(struct ol_checkpoint *checkpoint, struct ol_note *note,
-				  const char *bytes, size_t size, const struct ol_note_key *log_key,
-				  struct ol_error *err)
+enum ol_status ol_log_checkpoint_open(struct ol_log_checkpoint *checkpoint, struct ol_note *note,
+				      const char *bytes, size_t size,
+				      const struct ol_note_key *log_key, struct ol_error *err)
 {
 	struct ol_note own;
 	if (!note)
 		note = &own;
 	enum ol_status s = ol_note_parse(note, bytes, size, err);
 	if (s == OL_OK)
-		s = ol_checkpoint_parse(checkpoint, note->text, note->text_size, err);
+		s = ol_log_checkpoint_parse(checkpoint, note->text, note->text_size, err);
 	if (s != OL_OK)
 		return s;
 	if (strcmp(checkpoint->origin, log_key->name) != 0)

@@ -18,7 +18,7 @@ enum {
 };
 #define OL_TREE_SIZE_MAX ((uint64_t)INT64_MAX)
 
-struct ol_checkpoint {
+struct ol_log_checkpoint {
 	char origin[OL_ORIGIN_MAX + 1];
 	uint64_t size;
 	uint8_t root[OL_MERKLE_BYTES];
@@ -26,18 +26,19 @@ struct ol_checkpoint {
 };
 
 /* Of the text of a note (ol_note.text). */
-OL_MUST_CHECK enum ol_status ol_checkpoint_parse(struct ol_checkpoint *checkpoint, const char *text,
-						 size_t size, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_log_checkpoint_parse(struct ol_log_checkpoint *checkpoint,
+						     const char *text, size_t size,
+						     struct ol_error *err);
 /* Without extensions, as this program makes them. */
-bool ol_checkpoint_print(struct ol_buf *text, const struct ol_checkpoint *checkpoint);
+bool ol_log_checkpoint_print(struct ol_buf *text, const struct ol_log_checkpoint *checkpoint);
 
 /* A signed checkpoint, in one go: a well-formed note whose text is a checkpoint of the log that
  * this key belongs to (its name is the origin), signed by the key. INPUT: anything else, and the
  * sentence says what. note (may be NULL) borrows bytes. */
-OL_MUST_CHECK enum ol_status ol_checkpoint_open(struct ol_checkpoint *checkpoint,
-						struct ol_note *note, const char *bytes,
-						size_t size, const struct ol_note_key *log_key,
-						struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_log_checkpoint_open(struct ol_log_checkpoint *checkpoint,
+						    struct ol_note *note, const char *bytes,
+						    size_t size, const struct ol_note_key *log_key,
+						    struct ol_error *err);
 
 /* A decimal number without sign, spaces and leading zeros, at most max; used by all the formats of
  * the log. */

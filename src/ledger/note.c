@@ -1,4 +1,5 @@
 #include "ledger/note.h"
+#include "crypto/secret.h"
 #include "crypto/sha256.h"
 #include "crypto/text.h"
 
@@ -102,14 +103,28 @@ enum ol_status ol_note_key_init(struct ol_note_key *key, const char *name, enum 
 	return OL_OK;
 }
 
+/* Eight digits in lower case, the specification's one spelling. */
+static bool id_parse(uint32_t *id_out, const char *text, size_t length)
+{
+	uint8_t bytes[ID_BYTES];
+	if (!ol_hex_parse(bytes, sizeof bytes, text, length))
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (text[i] >= 'A' && text[i] <= 'F')
+			return false;
+	*id_out = load_be32(bytes);
+	return true;
+}
+
 enum ol_status ol_note_key_parse(struct ol_note_key *key, const char *text, struct ol_error *err)
 {
 	const char *id = strchr(text, '+'), *material = id ? strchr(id + 1, '+') : NULL;
-	uint8_t id_bytes[ID_BYTES], bytes[1 + OL_ED25519_PUBLIC_BYTES];
+	uint32_t stated;
+	uint8_t bytes[1 + OL_ED25519_PUBLIC_BYTES];
 	char name[OL_NOTE_NAME_MAX + 1];
 	size_t size;
 	if (!material || (size_t)(id - text) > OL_NOTE_NAME_MAX ||
-	    !ol_hex_parse(id_bytes, sizeof id_bytes, id + 1, (size_t)(material - id - 1)))
+	    !id_parse(&stated, id + 1, (size_t)(material - id - 1)))
 		return ol_fail(err, OL_ERR_INPUT,
 			       "\"%.80s\" is not a verifier key: it must look like "
 			       "example.com/log+530d903a+AekyeR… (name, id, key)",
@@ -130,7 +145,7 @@ enum ol_status ol_note_key_parse(struct ol_note_key *key, const char *text, stru
 	name[id - text] = '\0';
 	const enum ol_status s =
 		ol_note_key_init(key, name, (enum ol_note_type)bytes[0], bytes + 1, err);
-	if (s == OL_OK && key->id != load_be32(id_bytes))
+	if (s == OL_OK && key->id != stated)
 		return ol_fail(err, OL_ERR_INPUT,
 			       "the id in the verifier key \"%.80s\" must be %08" PRIx32
 			       ": a character was mistyped",
@@ -148,6 +163,58 @@ void ol_note_key_print(char text_out[OL_VERIFIER_KEY_TEXT], const struct ol_note
 	OL_ASSERT(ol_base64_append(&base64, bytes, sizeof bytes));
 	snprintf(text_out, OL_VERIFIER_KEY_TEXT, "%s+%08" PRIx32 "+%s", key->name, key->id,
 		 base64.data);
+	ol_buf_release(&base64);
+}
+
+static const char secret_head[] = "PRIVATE+KEY+";
+
+enum ol_status ol_note_secret_parse(struct ol_note_key *key, struct ol_ed25519_key *secret,
+				    const char *text, struct ol_error *err)
+{
+	const size_t head = sizeof secret_head - 1;
+	const char *name = text + head, *id = NULL, *material = NULL;
+	uint32_t stated;
+	uint8_t bytes[1 + OL_ED25519_SEED_BYTES];
+	char name_text[OL_NOTE_NAME_MAX + 1];
+	enum ol_status s = OL_ERR_INPUT;
+	if (strncmp(text, secret_head, head) == 0)
+		id = strchr(name, '+');
+	if (id && (size_t)(id - name) <= OL_NOTE_NAME_MAX)
+		material = strchr(id + 1, '+');
+	if (material && id_parse(&stated, id + 1, (size_t)(material - id - 1)) &&
+	    ol_base64_parse_exact(bytes, sizeof bytes, material + 1, strlen(material + 1)) &&
+	    (bytes[0] == OL_NOTE_ED25519 || bytes[0] == OL_NOTE_COSIGNATURE)) {
+		memcpy(name_text, name, (size_t)(id - name));
+		name_text[id - name] = '\0';
+		ol_ed25519_key_from_seed(secret, bytes + 1);
+		s = ol_note_key_init(key, name_text, (enum ol_note_type)bytes[0],
+				     secret->public_key, NULL);
+		if (s == OL_OK && key->id != stated)
+			s = OL_ERR_INPUT;
+		if (s != OL_OK)
+			ol_ed25519_key_wipe(secret);
+	}
+	ol_wipe(bytes, sizeof bytes);
+	/* Nothing of a secret is repeated in a sentence. */
+	return s == OL_OK ? s
+			  : ol_fail(err, s,
+				    "this is not a private key of the form "
+				    "PRIVATE+KEY+NAME+id+key, or its id is not the right one");
+}
+
+void ol_note_secret_print(char text_out[OL_NOTE_SECRET_TEXT], const struct ol_note_key *key,
+			  const struct ol_ed25519_key *secret)
+{
+	uint8_t bytes[1 + OL_ED25519_SEED_BYTES];
+	struct ol_buf base64;
+	bytes[0] = (uint8_t)key->type;
+	memcpy(bytes + 1, secret->seed, OL_ED25519_SEED_BYTES);
+	ol_buf_init(&base64, OL_BASE64_LENGTH(sizeof bytes));
+	OL_ASSERT(ol_base64_append(&base64, bytes, sizeof bytes));
+	snprintf(text_out, OL_NOTE_SECRET_TEXT, "%s%s+%08" PRIx32 "+%s", secret_head, key->name,
+		 key->id, base64.data);
+	ol_wipe(base64.data, base64.size);
+	ol_wipe(bytes, sizeof bytes);
 	ol_buf_release(&base64);
 }
 

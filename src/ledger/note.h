@@ -46,6 +46,15 @@ OL_MUST_CHECK enum ol_status ol_note_key_parse(struct ol_note_key *key, const ch
 					       struct ol_error *err);
 void ol_note_key_print(char text_out[OL_VERIFIER_KEY_TEXT], const struct ol_note_key *key);
 
+/* The private half as text: PRIVATE+KEY+NAME+id+base64(type || the key's 32 secret bytes), as other
+ * programs for signed notes keep it. Both key and secret are filled; the caller wipes the text. */
+enum { OL_NOTE_SECRET_TEXT = OL_VERIFIER_KEY_TEXT + 16 };
+OL_MUST_CHECK enum ol_status ol_note_secret_parse(struct ol_note_key *key,
+						  struct ol_ed25519_key *secret, const char *text,
+						  struct ol_error *err);
+void ol_note_secret_print(char text_out[OL_NOTE_SECRET_TEXT], const struct ol_note_key *key,
+			  const struct ol_ed25519_key *secret);
+
 /* One signature line; points into the note. */
 struct ol_note_line {
 	const char *name, *base64; /* neither ends with a NUL */

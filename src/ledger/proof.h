@@ -88,7 +88,7 @@ struct ol_log_policy {
 };
 
 struct ol_tlog_proof_result {
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	uint32_t cosigned;        /* witnesses of the policy that did           */
 	uint64_t latest_cosigned; /* the youngest of their times, POSIX seconds */
 };

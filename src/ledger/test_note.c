@@ -53,16 +53,17 @@ static void test_the_checkpoint_of_the_specification(void **state)
 {
 	(void)state;
 	struct ol_note note;
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	struct ol_buf again;
 	assert_int_equal(ol_note_parse(&note, sofa_note, sizeof sofa_note - 1, NULL), OL_OK);
 	assert_int_equal(note.line_count, 2);
 	assert_int_equal(note.lines[1].id, 0x8d66cf3f);
-	assert_int_equal(ol_checkpoint_parse(&checkpoint, note.text, note.text_size, NULL), OL_OK);
+	assert_int_equal(ol_log_checkpoint_parse(&checkpoint, note.text, note.text_size, NULL),
+			 OL_OK);
 	assert_string_equal(checkpoint.origin, "example.com/behind-the-sofa");
 	assert_int_equal(checkpoint.size, 20852163);
 	ol_buf_init(&again, OL_NOTE_BYTES_MAX);
-	assert_true(ol_checkpoint_print(&again, &checkpoint));
+	assert_true(ol_log_checkpoint_print(&again, &checkpoint));
 	assert_string_equal(again.data, sofa_text);
 	ol_buf_release(&again);
 }
@@ -193,6 +194,29 @@ static void test_many_signatures(void **state)
 	ol_buf_release(&buf);
 }
 
+/* The key pair of the documentation of Go's sumdb/note, which other programs read and write. */
+static void test_private_keys(void **state)
+{
+	(void)state;
+	static const char go_secret[] =
+		"PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+	static const char go_key[] =
+		"PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+	struct ol_note_key key;
+	struct ol_ed25519_key secret;
+	char text[OL_NOTE_SECRET_TEXT], changed[sizeof go_secret];
+	assert_int_equal(ol_note_secret_parse(&key, &secret, go_secret, NULL), OL_OK);
+	ol_note_key_print(text, &key);
+	assert_string_equal(text, go_key);
+	ol_note_secret_print(text, &key, &secret);
+	assert_string_equal(text, go_secret);
+	for (size_t i = 0; i + 1 < sizeof go_secret; i++) {
+		memcpy(changed, go_secret, sizeof changed);
+		changed[i] = changed[i] == 'A' ? 'B' : 'A';
+		assert_int_equal(ol_note_secret_parse(&key, &secret, changed, NULL), OL_ERR_INPUT);
+	}
+}
+
 static void test_what_is_no_verifier_key(void **state)
 {
 	(void)state;
@@ -247,10 +271,10 @@ static void test_what_is_no_checkpoint(void **state)
 		{"log\n1\n" ROOT "\n\x01\n", OL_ERR_INPUT},
 	};
 	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
-		struct ol_checkpoint checkpoint;
-		assert_int_equal(
-			ol_checkpoint_parse(&checkpoint, rows[i].text, strlen(rows[i].text), NULL),
-			rows[i].status);
+		struct ol_log_checkpoint checkpoint;
+		assert_int_equal(ol_log_checkpoint_parse(&checkpoint, rows[i].text,
+							 strlen(rows[i].text), NULL),
+				 rows[i].status);
 	}
 }
 
@@ -259,30 +283,32 @@ static void test_opening_a_checkpoint(void **state)
 	(void)state;
 	struct ol_ed25519_key secret;
 	struct ol_note_key log, witness, other;
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	struct ol_error err = {0};
 	struct ol_buf buf;
 	const uint8_t seed[32] = {9};
 	make_keys(&secret, &log, &witness);
 	make_note(&buf, 7);
-	assert_int_equal(ol_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &log, &err),
+	assert_int_equal(ol_log_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &log, &err),
 			 OL_OK);
 	/* Somebody else's key under the same name is unknown; another log is another log. */
 	ol_ed25519_key_from_seed(&secret, seed);
 	assert_int_equal(
 		ol_note_key_init(&other, log.name, OL_NOTE_ED25519, secret.public_key, NULL),
 		OL_OK);
-	assert_int_equal(ol_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &other, &err),
-			 OL_ERR_INPUT);
+	assert_int_equal(
+		ol_log_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &other, &err),
+		OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "does not bear the signature"));
 	assert_int_equal(ol_note_key_init(&other, "example.com/other", OL_NOTE_ED25519,
 					  secret.public_key, NULL),
 			 OL_OK);
-	assert_int_equal(ol_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &other, &err),
-			 OL_ERR_INPUT);
+	assert_int_equal(
+		ol_log_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &other, &err),
+		OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "is of the log"));
 	buf.data[30] ^= 1; /* a digit of the size */
-	assert_int_equal(ol_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &log, &err),
+	assert_int_equal(ol_log_checkpoint_open(&checkpoint, NULL, buf.data, buf.size, &log, &err),
 			 OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "is wrong"));
 	ol_buf_release(&buf);
@@ -297,6 +323,7 @@ int main(void)
 		cmocka_unit_test(test_every_flipped_bit),
 		cmocka_unit_test(test_what_is_no_note),
 		cmocka_unit_test(test_many_signatures),
+		cmocka_unit_test(test_private_keys),
 		cmocka_unit_test(test_what_is_no_verifier_key),
 		cmocka_unit_test(test_what_is_no_checkpoint),
 		cmocka_unit_test(test_opening_a_checkpoint),

@@ -345,7 +345,7 @@ struct proven {
 static void prove(struct proven *p, const void *extra, size_t extra_size)
 {
 	const uint8_t seed[32] = {5};
-	struct ol_checkpoint checkpoint = {.origin = "example.com/log", .size = 300};
+	struct ol_log_checkpoint checkpoint = {.origin = "example.com/log", .size = 300};
 	struct ol_ed25519_key secret;
 	struct ol_proof inclusion;
 	struct ol_buf body;
@@ -360,7 +360,7 @@ static void prove(struct proven *p, const void *extra, size_t extra_size)
 	ol_buf_init(&body, OL_NOTE_BYTES_MAX);
 	ol_buf_init(&p->note, OL_NOTE_BYTES_MAX);
 	ol_buf_init(&p->text, OL_TLOG_PROOF_BYTES_MAX);
-	assert_true(ol_checkpoint_print(&body, &checkpoint));
+	assert_true(ol_log_checkpoint_print(&body, &checkpoint));
 	assert_true(ol_note_append_text(&p->note, body.data, body.size));
 	assert_true(ol_note_sign(&p->note, &p->log, &secret, body.data, body.size));
 	assert_true(ol_note_cosign(&p->note, &p->witness, &secret, 99, body.data, body.size));

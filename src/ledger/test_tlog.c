@@ -206,12 +206,12 @@ static enum ol_status append_to(struct ol_tlog *log, uint64_t size)
 	return s;
 }
 
-static void sign(struct ol_buf *note, const struct ol_checkpoint *checkpoint)
+static void sign(struct ol_buf *note, const struct ol_log_checkpoint *checkpoint)
 {
 	struct ol_buf body;
 	ol_buf_init(&body, OL_NOTE_BYTES_MAX);
 	ol_buf_init(note, OL_NOTE_BYTES_MAX);
-	assert_true(ol_checkpoint_print(&body, checkpoint));
+	assert_true(ol_log_checkpoint_print(&body, checkpoint));
 	assert_true(ol_note_append_text(note, body.data, body.size));
 	assert_true(ol_note_sign(note, &key, &secret, body.data, body.size));
 	ol_buf_release(&body);
@@ -219,7 +219,7 @@ static void sign(struct ol_buf *note, const struct ol_checkpoint *checkpoint)
 
 static enum ol_status publish(struct ol_tlog *log)
 {
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	struct ol_buf note;
 	enum ol_status s = ol_tlog_flush(log, &checkpoint, NULL);
 	if (s != OL_OK)
@@ -248,13 +248,13 @@ static void plain_root(uint8_t out[HASH], uint64_t size)
 static void check_files(struct store *store, uint64_t expected_size, bool proofs)
 {
 	const struct ol_log_store functions = table(store);
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	struct ol_buf note, bytes;
 	uint8_t root[HASH], text[512];
 	ol_buf_init(&note, OL_NOTE_BYTES_MAX);
 	assert_int_equal(store_fetch(store, &note, OL_CHECKPOINT_NAME, NULL), OL_OK);
-	assert_int_equal(ol_checkpoint_open(&checkpoint, NULL, note.data, note.size, &key, NULL),
-			 OL_OK);
+	assert_int_equal(
+		ol_log_checkpoint_open(&checkpoint, NULL, note.data, note.size, &key, NULL), OL_OK);
 	ol_buf_release(&note);
 	assert_int_equal(checkpoint.size, expected_size);
 	plain_root(root, checkpoint.size);
@@ -399,7 +399,7 @@ static void test_a_failure_is_final(void **state)
 	(void)state;
 	struct store *store = new_store();
 	const struct ol_log_store functions = table(store);
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	struct ol_tlog *log;
 	assert_int_equal(ol_tlog_open(&log, &functions, &key, NULL), OL_OK);
 	assert_int_equal(append_to(log, 10), OL_OK);
@@ -452,7 +452,7 @@ static void test_what_is_not_published(void **state)
 	(void)state;
 	struct store *store = new_store();
 	const struct ol_log_store functions = table(store);
-	struct ol_checkpoint old, now, changed;
+	struct ol_log_checkpoint old, now, changed;
 	struct ol_buf note;
 	struct ol_tlog *log;
 	uint8_t too_long[OL_ENTRY_MAX + 1] = {0};
@@ -548,7 +548,7 @@ static void test_a_folder_rebuilt(void **state)
 	char path[] = "/tmp/ol_test_tlog_XXXXXX", copy[] = "/tmp/ol_test_tlog_XXXXXX";
 	struct ol_log_folder *folder, *other;
 	struct ol_tlog *log;
-	struct ol_checkpoint first, second;
+	struct ol_log_checkpoint first, second;
 	static const char *const names[] = {"tile/0/000", "tile/0/002.p/88", "tile/1/000.p/2",
 					    "tile/entries/001", "tile/entries/002.p/88"};
 	assert_non_null(mkdtemp(path));

@@ -16,7 +16,7 @@ struct ol_tlog {
 	const struct ol_log_store *store;
 	struct ol_note_key key;
 	uint64_t size, published;
-	struct ol_checkpoint flushed;
+	struct ol_log_checkpoint flushed;
 	bool has_flushed, broken;
 	struct ol_buf bundle; /* the entries under edges[0] */
 	struct edge edges[OL_TILE_LEVELS];
@@ -106,7 +106,7 @@ static void edge_root(struct ol_tlog *log, uint8_t out[OL_MERKLE_BYTES])
 	OL_ASSERT(ol_tree_root(&tree, out, log->size, NULL) == OL_OK);
 }
 
-enum ol_status ol_tlog_flush(struct ol_tlog *log, struct ol_checkpoint *checkpoint,
+enum ol_status ol_tlog_flush(struct ol_tlog *log, struct ol_log_checkpoint *checkpoint,
 			     struct ol_error *err)
 {
 	enum ol_status s = OL_OK;
@@ -161,11 +161,11 @@ static enum ol_status drop_partials(struct ol_tlog *log, uint64_t before, uint64
 enum ol_status ol_tlog_publish(struct ol_tlog *log, const char *note, size_t size,
 			       struct ol_error *err)
 {
-	struct ol_checkpoint checkpoint;
+	struct ol_log_checkpoint checkpoint;
 	const uint64_t before = log->published;
 	if (log->broken)
 		return broken_before(err);
-	enum ol_status s = ol_checkpoint_open(&checkpoint, NULL, note, size, &log->key, err);
+	enum ol_status s = ol_log_checkpoint_open(&checkpoint, NULL, note, size, &log->key, err);
 	if (s != OL_OK)
 		return s;
 	if (!log->has_flushed || checkpoint.size != log->flushed.size ||
@@ -255,8 +255,8 @@ static enum ol_status load(struct ol_tlog *log, struct ol_error *err)
 		return OL_OK;
 	}
 	if (s == OL_OK)
-		s = ol_checkpoint_open(&log->flushed, NULL, note.data ? note.data : "", note.size,
-				       &log->key, err);
+		s = ol_log_checkpoint_open(&log->flushed, NULL, note.data ? note.data : "",
+					   note.size, &log->key, err);
 	ol_buf_release(&note);
 	if (s != OL_OK)
 		return s;

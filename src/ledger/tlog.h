@@ -47,7 +47,8 @@ OL_MUST_CHECK enum ol_status ol_tlog_append(struct ol_tlog *log, const void *ent
 					    struct ol_error *err);
 
 /* Makes everything so far durable and says what a checkpoint of it would hold. */
-OL_MUST_CHECK enum ol_status ol_tlog_flush(struct ol_tlog *log, struct ol_checkpoint *checkpoint,
+OL_MUST_CHECK enum ol_status ol_tlog_flush(struct ol_tlog *log,
+					   struct ol_log_checkpoint *checkpoint,
 					   struct ol_error *err);
 /* Publishes a signed checkpoint of the last flush: its text must be just that, signed by the log's
  * key, with cosignatures or without. Again later with more signatures is fine, so long as no flush

@@ -118,8 +118,8 @@ enum ol_status ol_log_policy_check(const struct ol_log_policy *policy,
 {
 	struct ol_note note;
 	memset(result, 0, sizeof *result);
-	const enum ol_status s = ol_checkpoint_open(&result->checkpoint, &note, note_bytes,
-						    note_size, policy->log, err);
+	const enum ol_status s = ol_log_checkpoint_open(&result->checkpoint, &note, note_bytes,
+							note_size, policy->log, err);
 	if (s != OL_OK)
 		return s;
 	for (uint32_t i = 0; i < policy->witness_count; i++) {
