@@ -60,7 +60,7 @@ static size_t adapter_bytes(void *self, const char *folder)
 	return 1 << 20;
 }
 
-static void on_done(void *context, enum ol_outcome outcome, const struct ol_generation *generation,
+static void on_done(void *context, enum ol_outcome outcome, struct ol_generation *generation,
 		    const struct ol_error *err)
 {
 	struct came *came = context;

@@ -200,6 +200,13 @@ void ol_answer_close(struct ol_answer *a)
 	free(a);
 }
 
+/* The caller sees every token, and has the last word. */
+static void tell(struct ol_answer *a)
+{
+	if (a->o.on_token && !a->o.on_token(a->o.context, &a->g, a->sent))
+		a->cancelled = true;
+}
+
 /* Nothing more will come: what was held back goes out, unless nobody wants it. */
 static void finish(struct ol_answer *a, enum ol_finish finish)
 {
@@ -209,6 +216,7 @@ static void finish(struct ol_answer *a, enum ol_finish finish)
 	if (!a->stopped)
 		take_characters(a, true);
 	send_text(a, a->g.text.size);
+	tell(a);
 }
 
 /* The next token: of those that the grammar allows, if there is one. The mask is exact but where
@@ -254,14 +262,18 @@ enum ol_status ol_answer_take(struct ol_answer *a, const float *logits, struct o
 	if (g->text.failed)
 		return ol_fail(err, OL_ERR_FULL, "the answer's text is over its limit of %d bytes",
 			       OL_ANSWER_TEXT_MAX);
-	if (stopped || (a->grammar && ol_grammar_is_over(a->grammar)))
+	if (stopped || (a->grammar && ol_grammar_is_over(a->grammar))) {
 		finish(a, OL_FINISH_STOP);
-	else if (a->cancelled)
+		return OL_OK;
+	}
+	if (g->tokens.count == a->limit) {
+		finish(a, a->cancelled ? OL_FINISH_CANCELLED : OL_FINISH_LENGTH);
+		return OL_OK;
+	}
+	tell(a);
+	if (a->cancelled)
 		finish(a, OL_FINISH_CANCELLED);
-	else if (g->tokens.count == a->limit)
-		finish(a, OL_FINISH_LENGTH);
-	else
-		*more = true;
+	*more = !a->cancelled;
 	return OL_OK;
 }
 

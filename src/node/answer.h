@@ -11,6 +11,7 @@
 #define OL_NODE_ANSWER_H
 
 #include "base/buf.h"
+#include "crypto/sha256.h"
 #include "model/config.h"
 #include "model/grammar.h"
 #include "model/sampler.h"
@@ -20,6 +21,8 @@ enum { OL_STOPS_MAX = 16, OL_LOGPROBS_MAX = 20, OL_ANSWER_TEXT_MAX = 64 << 20 };
 
 enum ol_finish { OL_FINISH_STOP, OL_FINISH_LENGTH, OL_FINISH_CANCELLED };
 const char *ol_finish_name(enum ol_finish finish); /* "stop", "length", "cancelled" */
+
+struct ol_generation;
 
 struct ol_answer_options {
 	struct ol_sampling sampling;
@@ -34,6 +37,9 @@ struct ol_answer_options {
 	bool strip_lead_space; /* a chat answer does not begin with the tokenizer's joining space */
 	/* Text as it becomes final, always whole UTF-8 characters. May be NULL. False cancels. */
 	bool (*on_text)(void *context, const char *text, size_t size);
+	/* After every token, and when the answer has ended by itself: what there is so far; the
+	 * first `final` bytes of its text will not change. May be NULL. False cancels. */
+	bool (*on_token)(void *context, const struct ol_generation *generation, size_t final);
 	void *context;
 };
 
@@ -49,6 +55,10 @@ struct ol_generation {
 	struct ol_buf text;
 	enum ol_finish finish;
 	double prefill_seconds, decode_seconds;
+	/* The scheduler's to say: prompt tokens that were not run again, because what was kept of
+	 * an earlier request begins alike; the adapter's hash (zeros: the base). */
+	size_t cached;
+	uint8_t adapter_sha256[OL_SHA256_BYTES];
 };
 void ol_generation_release(struct ol_generation *generation);
 

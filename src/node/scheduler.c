@@ -50,13 +50,15 @@ enum ol_status ol_scheduler_open(struct ol_scheduler **scheduler_out,
 	const size_t batch = (size_t)s->o.batch_max;
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->changed, NULL);
+	s->errands_end = &s->errands;
 	s->logits = malloc(batch * (size_t)s->config->vocab_size * sizeof *s->logits);
+	s->hidden = malloc((size_t)s->step_rows * (size_t)s->config->hidden * sizeof *s->hidden);
 	s->runs = calloc(batch, sizeof *s->runs);
 	s->run_tickets = calloc(batch, sizeof *s->run_tickets);
 	s->running = calloc(batch, sizeof *s->running);
 	s->parked = calloc(2 * batch, sizeof *s->parked);
 	s->prefixes = calloc((size_t)s->o.prefixes_max + 1, sizeof *s->prefixes);
-	if (!s->logits || !s->runs || !s->run_tickets || !s->running || !s->parked ||
+	if (!s->logits || !s->hidden || !s->runs || !s->run_tickets || !s->running || !s->parked ||
 	    !s->prefixes ||
 	    ol_sampler_open(&s->sampler, s->model.kernels, s->config->vocab_size) != OL_OK) {
 		ol_scheduler_close(s);
@@ -123,6 +125,7 @@ void ol_scheduler_close(struct ol_scheduler *s)
 {
 	if (!s)
 		return;
+	(void)ol_scheduler_run_errands(s);
 	if (s->running && s->parked)
 		finish_all(s);
 	ol_scheduler_drop_prefixes(s);
@@ -130,6 +133,7 @@ void ol_scheduler_close(struct ol_scheduler *s)
 	(void)pthread_cond_destroy(&s->changed);
 	(void)pthread_mutex_destroy(&s->lock);
 	free(s->logits);
+	free(s->hidden);
 	free(s->runs);
 	free((void *)s->run_tickets);
 	free((void *)s->running);
@@ -172,6 +176,7 @@ static enum ol_submit make_ticket(const struct ol_scheduler *s, struct ol_ticket
 		return OL_SUBMIT_NO_MEMORY;
 	t->group = r->group;
 	t->deadline = r->deadline;
+	t->embedding = r->embedding;
 	t->on_done = r->on_done;
 	t->context = r->context;
 	const size_t name_size = r->adapter ? strlen(r->adapter) + 1 : 0;
@@ -218,44 +223,60 @@ static struct ol_tenant *find_tenant(struct ol_scheduler *s, const struct ol_req
 	return tenant;
 }
 
-static enum ol_submit enqueue(struct ol_scheduler *s, struct ol_ticket *t,
-			      const struct ol_request *r)
+static enum ol_submit enqueue(struct ol_scheduler *s, struct ol_ticket **tickets, size_t count,
+			      const struct ol_request *r, uint64_t *ids_out)
 {
 	if (s->closed)
 		return OL_SUBMIT_CLOSED;
-	if (s->waiting >= s->o.queue_max)
+	if ((size_t)s->waiting + count > (size_t)s->o.queue_max)
 		return OL_SUBMIT_FULL;
 	struct ol_tenant *tenant = find_tenant(s, r);
 	if (!tenant)
 		return OL_SUBMIT_NO_MEMORY;
-	if (tenant->waiting >= s->o.tenant_queue_max)
+	if ((size_t)tenant->waiting + count > (size_t)s->o.tenant_queue_max) {
+		ol_tenant_forget(s, tenant);
 		return OL_SUBMIT_TENANT_FULL;
+	}
 	tenant->weight = r->weight > 0.0 ? r->weight : 1.0;
-	t->tenant = tenant;
-	t->id = ++s->last_id;
-	*tenant->end = t;
-	tenant->end = &t->next;
-	tenant->waiting++;
-	s->waiting++;
+	for (size_t i = 0; i < count; i++) {
+		struct ol_ticket *t = tickets[i];
+		t->tenant = tenant;
+		t->id = ids_out[i] = ++s->last_id;
+		*tenant->end = t;
+		tenant->end = &t->next;
+		tenant->waiting++;
+		s->waiting++;
+	}
 	(void)pthread_cond_signal(&s->changed);
 	return OL_SUBMIT_OK;
+}
+
+enum ol_submit ol_scheduler_submit_all(struct ol_scheduler *s, const struct ol_request *requests,
+				       size_t count, uint64_t *ids_out, struct ol_error *err)
+{
+	struct ol_ticket **tickets = calloc(count, sizeof(struct ol_ticket *));
+	enum ol_submit result = tickets ? OL_SUBMIT_OK : OL_SUBMIT_NO_MEMORY;
+	OL_ASSERT(count > 0);
+	for (size_t i = 0; i < count && result == OL_SUBMIT_OK; i++) {
+		OL_ASSERT(requests[i].tenant == requests[0].tenant);
+		result = make_ticket(s, &tickets[i], &requests[i], err);
+	}
+	if (result == OL_SUBMIT_OK) {
+		(void)pthread_mutex_lock(&s->lock);
+		result = enqueue(s, tickets, count, requests, ids_out);
+		(void)pthread_mutex_unlock(&s->lock);
+	}
+	for (size_t i = 0; i < count && tickets && result != OL_SUBMIT_OK; i++)
+		if (tickets[i])
+			release_ticket(tickets[i]);
+	free((void *)tickets);
+	return result;
 }
 
 enum ol_submit ol_scheduler_submit(struct ol_scheduler *s, const struct ol_request *request,
 				   uint64_t *id_out, struct ol_error *err)
 {
-	struct ol_ticket *t;
-	enum ol_submit result = make_ticket(s, &t, request, err);
-	if (result != OL_SUBMIT_OK)
-		return result;
-	(void)pthread_mutex_lock(&s->lock);
-	result = enqueue(s, t, request);
-	if (result == OL_SUBMIT_OK)
-		*id_out = t->id;
-	(void)pthread_mutex_unlock(&s->lock);
-	if (result != OL_SUBMIT_OK)
-		release_ticket(t);
-	return result;
+	return ol_scheduler_submit_all(s, request, 1, id_out, err);
 }
 
 void ol_scheduler_cancel(struct ol_scheduler *s, uint64_t id)
@@ -282,6 +303,33 @@ void ol_scheduler_wake(void *scheduler)
 	s->woken = true;
 	(void)pthread_cond_signal(&s->changed);
 	(void)pthread_mutex_unlock(&s->lock);
+}
+
+void ol_scheduler_post(struct ol_scheduler *s, struct ol_errand *errand)
+{
+	errand->next = NULL;
+	(void)pthread_mutex_lock(&s->lock);
+	*s->errands_end = errand;
+	s->errands_end = &errand->next;
+	s->woken = true;
+	(void)pthread_cond_signal(&s->changed);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+bool ol_scheduler_run_errands(struct ol_scheduler *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	struct ol_errand *errand = s->errands;
+	s->errands = NULL;
+	s->errands_end = &s->errands;
+	(void)pthread_mutex_unlock(&s->lock);
+	const bool any = errand != NULL;
+	while (errand) {
+		struct ol_errand *next = errand->next; /* run may free it */
+		errand->run(errand);
+		errand = next;
+	}
+	return any;
 }
 
 void ol_scheduler_stop(struct ol_scheduler *s, bool drain)

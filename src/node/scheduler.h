@@ -40,6 +40,9 @@ struct ol_scheduler_options {
 	double stall_seconds;                 /* 0: 0.1                                       */
 	int prefixes_max;                     /* finished sessions kept for sharing; 0: none    */
 	double (*now)(void *context);         /* seconds; NULL: the clock                     */
+	/* After every step that moved anything, on the scheduler's thread: how many answers it
+	 * moved on, how many rows of prompts it read, how long the engine took. May be NULL. */
+	void (*on_step)(void *context, int answers, int prompt_rows, double seconds);
 	void *context;
 };
 
@@ -62,12 +65,16 @@ struct ol_request {
 	size_t count;
 	struct ol_answer_options answer; /* stop texts are copied; on_text and its context are used
 					  * on the scheduler's thread                          */
+	/* Not NULL: no answer is wanted but the prompt's embedding (model/embedding.h), hidden
+	 * floats, complete when on_done says DONE. Until then it is the scheduler's. */
+	float *embedding;
 	uint64_t group;  /* requests of one prompt (choices): the first one's prefill serves
 			       * all. 0: none                                              */
 	double deadline; /* as `now` tells time; 0: none                              */
-	/* Called once, on the scheduler's thread. generation is NULL if none was begun. */
-	void (*on_done)(void *context, enum ol_outcome outcome,
-			const struct ol_generation *generation, const struct ol_error *err);
+	/* Called once, on the scheduler's thread. The generation holds what there is so far; who
+	 * wants to keep it copies the struct and leaves zeros. */
+	void (*on_done)(void *context, enum ol_outcome outcome, struct ol_generation *generation,
+			const struct ol_error *err);
 	void *context;
 };
 
@@ -88,10 +95,22 @@ enum ol_submit {
 };
 enum ol_submit ol_scheduler_submit(struct ol_scheduler *scheduler, const struct ol_request *request,
 				   uint64_t *id_out, struct ol_error *err);
+/* Several of one tenant: all or none. */
+enum ol_submit ol_scheduler_submit_all(struct ol_scheduler *scheduler,
+				       const struct ol_request *requests, size_t count,
+				       uint64_t *ids_out, struct ol_error *err);
 /* Ends a request soon, if it has not ended: its on_done says so. */
 void ol_scheduler_cancel(struct ol_scheduler *scheduler, uint64_t id);
 /* Something changed outside (an adapter was read): look again. For ol_adapter_pool_options.wake. */
 void ol_scheduler_wake(void *scheduler);
+/* Something to be done by the scheduler's thread, between two steps and before it admits what was
+ * submitted later: whatever else touches the pool of adapters. Lies in the caller's memory until
+ * `run` is called, which happens once, whatever becomes of the scheduler. */
+struct ol_errand {
+	void (*run)(struct ol_errand *errand);
+	struct ol_errand *next;
+};
+void ol_scheduler_post(struct ol_scheduler *scheduler, struct ol_errand *errand);
 /* Lets run return. drain: only when all that was submitted has ended. submit refuses from now on.
  */
 void ol_scheduler_stop(struct ol_scheduler *scheduler, bool drain);

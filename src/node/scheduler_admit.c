@@ -81,6 +81,9 @@ static const struct ol_session *find_shared(struct ol_scheduler *s, const struct
 	const struct ol_session *best = NULL;
 	uint8_t key[OL_SHA256_BYTES], other_key[OL_SHA256_BYTES];
 	int longest = OL_KV_PAGE - 1;
+	*length_out = 0;
+	if (t->embedding) /* every position's hidden state is wanted */
+		return NULL;
 	adapter_key(key, t);
 	for (int i = 0; i < s->prefix_count; i++) {
 		struct ol_prefix *p = &s->prefixes[i];
@@ -261,6 +264,31 @@ static bool leader_is_reading(const struct ol_scheduler *s, const struct ol_tick
 	return false;
 }
 
+static void unpin(struct ol_scheduler *s, struct ol_ticket *t)
+{
+	if (t->pooled)
+		ol_adapter_pool_release(s->o.adapters, t->pooled);
+	t->pooled = NULL;
+}
+
+/* An answer that was preempted goes on under the adapter it began with, or not at all. */
+static enum admission same_adapter(struct ol_scheduler *s, struct ol_ticket *t)
+{
+	uint8_t *was = ol_answer_generation(t->answer)->adapter_sha256;
+	const uint8_t *is = ol_adapter_sha256(ol_pooled_adapter(t->pooled));
+	struct ol_error err;
+	if (!t->begun || memcmp(was, is, OL_SHA256_BYTES) == 0) {
+		memcpy(was, is, OL_SHA256_BYTES);
+		return ADMITTED;
+	}
+	unpin(s, t);
+	(void)ol_fail(&err, OL_ERR_INPUT,
+		      "adapter %s was replaced while it answered: ask again for an answer by the "
+		      "new one",
+		      t->adapter);
+	return end(s, t, OL_OUTCOME_BROKEN_ADAPTER, &err);
+}
+
 /* ADMITTED here: the adapter is pinned, or none is wanted. */
 static enum admission pin(struct ol_scheduler *s, struct ol_ticket *t)
 {
@@ -271,7 +299,7 @@ static enum admission pin(struct ol_scheduler *s, struct ol_ticket *t)
 		s->o.adapters ? ol_adapter_pool_acquire(s->o.adapters, &t->pooled, t->adapter, &err)
 			      : OL_ACQUIRE_UNKNOWN;
 	switch (acquired) {
-	case OL_ACQUIRE_READY: return ADMITTED;
+	case OL_ACQUIRE_READY: return same_adapter(s, t);
 	case OL_ACQUIRE_READING:
 	case OL_ACQUIRE_BUSY: return LATER;
 	case OL_ACQUIRE_UNKNOWN:
@@ -281,13 +309,6 @@ static enum admission pin(struct ol_scheduler *s, struct ol_ticket *t)
 	case OL_ACQUIRE_BROKEN: return end(s, t, OL_OUTCOME_BROKEN_ADAPTER, &err);
 	}
 	OL_UNREACHABLE();
-}
-
-static void unpin(struct ol_scheduler *s, struct ol_ticket *t)
-{
-	if (t->pooled)
-		ol_adapter_pool_release(s->o.adapters, t->pooled);
-	t->pooled = NULL;
 }
 
 /* A session that holds what can be shared, and pages free for the rest and for a step of all. */
@@ -310,6 +331,11 @@ static enum admission open_session(struct ol_scheduler *s, struct ol_ticket *t)
 		return end(s, t, OL_OUTCOME_FAILED, &err);
 	}
 	s->stats.shared_tokens += (uint64_t)shared;
+	if (!t->begun)
+		ol_answer_generation(t->answer)->cached = (size_t)shared;
+	if (t->embedding)
+		memset(t->embedding, 0, (size_t)s->config->hidden * sizeof *t->embedding);
+	t->begun = true;
 	return ADMITTED;
 }
 
@@ -400,7 +426,8 @@ static bool admit_parked(struct ol_scheduler *s)
 
 bool ol_scheduler_admit(struct ol_scheduler *s)
 {
-	bool moved = take_cancels(s);
+	bool moved = ol_scheduler_run_errands(s);
+	moved = take_cancels(s) || moved;
 	if (s->o.adapters)
 		moved = ol_adapter_pool_collect(s->o.adapters) > 0 || moved;
 	moved = end_running(s) || moved;

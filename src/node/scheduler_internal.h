@@ -15,11 +15,13 @@ struct ol_ticket {
 	const struct ol_pooled *pooled;
 	struct ol_answer *answer;
 	char *stops;                /* what the answer's stop texts point into */
+	float *embedding;           /* NULL: an answer is wanted */
+	bool begun;                 /* it has run under an adapter already */
 	struct ol_session *session; /* NULL while it waits */
 	uint64_t group;
 	double deadline;
-	void (*on_done)(void *context, enum ol_outcome outcome,
-			const struct ol_generation *generation, const struct ol_error *err);
+	void (*on_done)(void *context, enum ol_outcome outcome, struct ol_generation *generation,
+			const struct ol_error *err);
 	void *context;
 	bool cancelled;
 	struct ol_ticket *next; /* in its tenant's queue */
@@ -51,6 +53,7 @@ struct ol_scheduler {
 	int step_rows;
 	struct ol_sampler *sampler;
 	float *logits; /* (batch_max, vocab) */
+	float *hidden; /* (step_rows, hidden): of prompts whose embedding is wanted */
 	struct ol_run *runs;
 	struct ol_ticket **run_tickets; /* whose run it is */
 
@@ -73,6 +76,7 @@ struct ol_scheduler {
 	uint64_t last_id;
 	uint64_t *cancels;
 	int cancel_count, cancel_room;
+	struct ol_errand *errands, **errands_end;
 	bool woken, closed, draining;
 };
 
@@ -80,6 +84,8 @@ struct ol_scheduler {
 /* Tells the owner and frees the ticket, which is in no list any more. */
 void ol_ticket_finish(struct ol_scheduler *s, struct ol_ticket *ticket, enum ol_outcome outcome,
 		      const struct ol_error *err);
+/* Does what was posted. True if there was anything. */
+bool ol_scheduler_run_errands(struct ol_scheduler *s);
 /* A tenant without requests goes. Under the lock. */
 void ol_tenant_forget(struct ol_scheduler *s, struct ol_tenant *tenant);
 

@@ -1,4 +1,5 @@
 /* node/scheduler_step.c: one step of the engine for all. */
+#include "model/embedding.h"
 #include "node/scheduler_internal.h"
 
 #include <stdlib.h>
@@ -38,10 +39,10 @@ static int prompt_rows(const struct ol_scheduler *s, int decoding)
 	return OL_MIN(room, (int)OL_MIN(OL_MAX(rows, (double)PROMPT_ROWS_MIN), 1e6));
 }
 
-static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int count)
+static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int count, int row0)
 {
-	const size_t vocab = (size_t)s->config->vocab_size;
-	const bool last = count == left(t);
+	const size_t vocab = (size_t)s->config->vocab_size, hidden = (size_t)s->config->hidden;
+	const bool last = count == left(t) && !t->embedding;
 	s->run_tickets[index] = t;
 	s->runs[index] = (struct ol_run){
 		.session = t->session,
@@ -49,6 +50,7 @@ static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int 
 		.count = count,
 		.want = last ? OL_LOGITS_LAST : OL_LOGITS_NONE,
 		.logits = last ? s->logits + (size_t)index * vocab : NULL,
+		.hidden = t->embedding ? s->hidden + (size_t)row0 * hidden : NULL,
 		.adapter = t->pooled ? ol_adapter_views(ol_pooled_adapter(t->pooled)) : NULL,
 	};
 }
@@ -56,18 +58,19 @@ static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int 
 /* Answers under way first, then prompts in the order of admission. */
 static int compose(struct ol_scheduler *s, int *prompt_rows_out)
 {
-	int count = 0, budget = prompt_rows(s, count_decoding(s));
+	int count = 0, row = 0, budget = prompt_rows(s, count_decoding(s));
 	const int before = budget;
 	for (int i = 0; i < s->running_count; i++)
 		if (left(s->running[i]) == 1)
-			add_run(s, count++, s->running[i], 1);
+			add_run(s, count++, s->running[i], 1, row++);
 	for (int i = 0; i < s->running_count && budget > 0; i++) {
 		const int wanted = left(s->running[i]);
 		if (wanted == 1)
 			continue;
 		const int rows = OL_MIN(wanted, budget);
 		budget -= rows;
-		add_run(s, count++, s->running[i], rows);
+		add_run(s, count++, s->running[i], rows, row);
+		row += rows;
 	}
 	*prompt_rows_out = before - budget;
 	return count;
@@ -109,6 +112,18 @@ static int index_of(const struct ol_scheduler *s, const struct ol_ticket *t)
 	OL_UNREACHABLE();
 }
 
+/* A prompt's hidden states are summed up as they come. */
+static void take_hidden(struct ol_scheduler *s, struct ol_ticket *t, const struct ol_run *run)
+{
+	ol_embedding_add(t->embedding, s->model.kernels, run->hidden, run->count,
+			 s->config->hidden);
+	if (left(t) > 0)
+		return;
+	ol_embedding_finish(t->embedding, ol_session_length(t->session), s->config->hidden);
+	ol_scheduler_leave(s, index_of(s, t), false);
+	ol_ticket_finish(s, t, OL_OUTCOME_DONE, NULL);
+}
+
 static void distribute(struct ol_scheduler *s, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -116,6 +131,8 @@ static void distribute(struct ol_scheduler *s, int count)
 		struct ol_error err = {0};
 		bool more = true;
 		t->tenant->virtual_time += s->runs[i].count / t->tenant->weight;
+		if (t->embedding)
+			take_hidden(s, t, &s->runs[i]);
 		if (!s->runs[i].logits)
 			continue;
 		const enum ol_status status =
@@ -157,19 +174,25 @@ static void run_alone(struct ol_scheduler *s, int count)
 bool ol_scheduler_step(struct ol_scheduler *s)
 {
 	const bool moved = ol_scheduler_admit(s);
-	if (s->running_count == 0)
+	if (s->running_count == 0) {
+		if (moved && s->o.on_step)
+			s->o.on_step(s->o.context, 0, 0, 0.0);
 		return moved;
+	}
 	make_room(s);
 	int rows;
 	const int count = compose(s, &rows), decoding = count_decoding(s);
 	const double start = s->o.now(s->o.context);
 	const enum ol_status status = ol_engine_step(s->o.engine, s->runs, count, NULL);
-	measure(s, s->o.now(s->o.context) - start, decoding, rows);
+	const double seconds = s->o.now(s->o.context) - start;
+	measure(s, seconds, decoding, rows);
 	s->stats.steps++;
 	s->stats.prompt_tokens += (uint64_t)rows;
 	if (status == OL_OK)
 		distribute(s, count);
 	else
 		run_alone(s, count);
+	if (s->o.on_step)
+		s->o.on_step(s->o.context, decoding, rows, seconds);
 	return true;
 }
