@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void fuzz_receipt(const uint8_t *bytes, size_t size)
 {
 	struct ol_receipt receipt;
-	struct ol_receipt_part parts[OL_ROLES];
+	struct ol_receipt_part parts[OL_PARTIES];
 	struct ol_buf again;
 	uint64_t sum = 0;
 
@@ -30,7 +30,7 @@ static void fuzz_listing(const uint8_t *bytes, size_t size)
 {
 	struct ol_listing listing;
 	struct ol_receipt receipt = {0};
-	struct ol_receipt_part parts[OL_ROLES];
+	struct ol_receipt_part parts[OL_PARTIES];
 
 	if (ol_listing_read(&listing, bytes, size) != OL_LISTING_WELL)
 		return;

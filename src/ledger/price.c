@@ -2,16 +2,17 @@
 
 #include <string.h>
 
-static const char *const role_names[OL_ROLES] = {
-	[OL_ROLE_BASE] = "base",           [OL_ROLE_BUILDER] = "builder", [OL_ROLE_DATA] = "data",
-	[OL_ROLE_REVIEWERS] = "reviewers", [OL_ROLE_STAKERS] = "stakers", [OL_ROLE_NODE] = "node",
-	[OL_ROLE_PLATFORM] = "platform",
+static const char *const party_names[OL_PARTIES] = {
+	[OL_PARTY_BASE] = "base",         [OL_PARTY_BUILDER] = "builder",
+	[OL_PARTY_DATA] = "data",         [OL_PARTY_REVIEWERS] = "reviewers",
+	[OL_PARTY_STAKERS] = "stakers",   [OL_PARTY_NODE] = "node",
+	[OL_PARTY_PLATFORM] = "platform",
 };
 
-const char *ol_role_name(enum ol_role role)
+const char *ol_party_name(enum ol_party party)
 {
-	OL_ASSERT(role < OL_ROLES);
-	return role_names[role];
+	OL_ASSERT(party < OL_PARTIES);
+	return party_names[party];
 }
 
 static bool all_zero(const void *data, size_t size)
@@ -25,11 +26,11 @@ static bool all_zero(const void *data, size_t size)
 }
 
 /* Only these kinds may earn: the others are the book's own. */
-static bool account_well(const struct ol_listing *listing, enum ol_role role)
+static bool account_well(const struct ol_listing *listing, enum ol_party party)
 {
-	const struct ol_account_key *key = &listing->accounts[role];
+	const struct ol_account_key *key = &listing->accounts[party];
 
-	if (role == OL_ROLE_DATA || listing->ppm[role] == 0)
+	if (party == OL_PARTY_DATA || listing->ppm[party] == 0)
 		return all_zero(key, sizeof *key);
 	if (!ol_account_key_valid(key) || key->currency != OL_CURRENCY_OPEN)
 		return false;
@@ -48,14 +49,14 @@ enum ol_listing_fault ol_listing_check(const struct ol_listing *listing)
 	if (listing->prompt_price.nano > OL_PRICE_MAX ||
 	    listing->completion_price.nano > OL_PRICE_MAX)
 		return OL_LISTING_PRICE;
-	for (int role = 0; role < OL_ROLES; role++)
-		ppm += listing->ppm[role];
+	for (int party = 0; party < OL_PARTIES; party++)
+		ppm += listing->ppm[party];
 	if (ppm != OL_PPM)
 		return OL_LISTING_PPM;
-	for (int role = 0; role < OL_ROLES; role++)
-		if (!account_well(listing, (enum ol_role)role))
+	for (int party = 0; party < OL_PARTIES; party++)
+		if (!account_well(listing, (enum ol_party)party))
 			return OL_LISTING_ACCOUNTS;
-	if (listing->data_floor > OL_PPM || listing->ppm[OL_ROLE_DATA] < listing->data_floor)
+	if (listing->data_floor > OL_PPM || listing->ppm[OL_PARTY_DATA] < listing->data_floor)
 		return OL_LISTING_FLOOR;
 	return OL_LISTING_WELL;
 }

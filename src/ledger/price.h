@@ -13,17 +13,17 @@
 #include "ledger/event.h"
 
 /* Append-only. */
-enum ol_role {
-	OL_ROLE_BASE = 0,      /* who owns the base                             */
-	OL_ROLE_BUILDER = 1,   /* who trained the adapter                       */
-	OL_ROLE_DATA = 2,      /* the contributors: the model's pot of the epoch */
-	OL_ROLE_REVIEWERS = 3, /* the review pot                                */
-	OL_ROLE_STAKERS = 4,   /* joins the data's part while nobody stakes      */
-	OL_ROLE_NODE = 5,      /* who ran the computation                       */
-	OL_ROLE_PLATFORM = 6,
-	OL_ROLES = 7
+enum ol_party {
+	OL_PARTY_BASE = 0,      /* who owns the base                             */
+	OL_PARTY_BUILDER = 1,   /* who trained the adapter                       */
+	OL_PARTY_DATA = 2,      /* the contributors: the model's pot of the epoch */
+	OL_PARTY_REVIEWERS = 3, /* the review pot                                */
+	OL_PARTY_STAKERS = 4,   /* joins the data's part while nobody stakes      */
+	OL_PARTY_NODE = 5,      /* who ran the computation                       */
+	OL_PARTY_PLATFORM = 6,
+	OL_PARTIES = 7
 };
-const char *ol_role_name(enum ol_role role);
+const char *ol_party_name(enum ol_party party);
 
 struct ol_listing {
 	struct ol_event_head head;
@@ -32,11 +32,11 @@ struct ol_listing {
 	uint8_t previous[32]; /* id of the listing that this one replaces; zero: the first */
 	uint64_t version;     /* 1, 2, … */
 	struct ol_amount prompt_price, completion_price; /* per 1,000 tokens */
-	uint32_t ppm[OL_ROLES];                          /* together OL_PPM                  */
+	uint32_t ppm[OL_PARTIES];                        /* together OL_PPM                  */
 	uint32_t data_floor; /* what the Datanets' use policies leave the contributors at least */
 	/* In OPEN; credit goes to the same names in credit. Zero where ppm is 0, and for the data,
 	 * whose account is the pot of the epoch. */
-	struct ol_account_key accounts[OL_ROLES];
+	struct ol_account_key accounts[OL_PARTIES];
 };
 _Static_assert(sizeof(struct ol_listing) == 16 + 96 + 8 + 16 + 32 + 7 * 32, "listing v1");
 

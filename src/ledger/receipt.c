@@ -123,7 +123,7 @@ uint64_t ol_receipt_epoch(uint64_t time_ms)
 void ol_receipt_write(struct ol_buf *bytes, const struct ol_receipt *receipt,
 		      const struct ol_receipt_part *parts)
 {
-	OL_ASSERT(receipt->parts <= OL_ROLES);
+	OL_ASSERT(receipt->parts <= OL_PARTIES);
 	ol_buf_append(bytes, receipt, sizeof *receipt);
 	ol_buf_append(bytes, parts, receipt->parts * sizeof *parts);
 }
@@ -168,30 +168,30 @@ void ol_receipt_parts(struct ol_receipt *receipt, struct ol_receipt_part *parts,
 		      const struct ol_listing *listing, bool staked)
 {
 	receipt->parts = 0;
-	for (uint32_t role = 0; role < OL_ROLES; role++) {
-		uint32_t ppm = listing->ppm[role];
-		if (role == OL_ROLE_STAKERS && !staked)
+	for (uint32_t party = 0; party < OL_PARTIES; party++) {
+		uint32_t ppm = listing->ppm[party];
+		if (party == OL_PARTY_STAKERS && !staked)
 			ppm = 0;
-		if (role == OL_ROLE_DATA && !staked)
-			ppm += listing->ppm[OL_ROLE_STAKERS];
+		if (party == OL_PARTY_DATA && !staked)
+			ppm += listing->ppm[OL_PARTY_STAKERS];
 		if (ppm == 0)
 			continue;
 		struct ol_receipt_part *part = &parts[receipt->parts++];
 		memset(part, 0, sizeof *part);
-		part->role = role;
+		part->party = party;
 		part->ppm = ppm;
-		part->account = listing->accounts[role];
+		part->account = listing->accounts[party];
 		part->account.currency = (uint8_t)receipt->currency;
-		if (role == OL_ROLE_DATA)
+		if (party == OL_PARTY_DATA)
 			ol_receipt_pot(&part->account, receipt);
 	}
 }
 
 void ol_receipt_split(const struct ol_receipt *receipt, struct ol_receipt_part *parts)
 {
-	struct ol_split_part shares[OL_ROLES];
+	struct ol_split_part shares[OL_PARTIES];
 
-	OL_ASSERT(receipt->parts <= OL_ROLES);
+	OL_ASSERT(receipt->parts <= OL_PARTIES);
 	for (uint32_t i = 0; i < receipt->parts; i++) {
 		shares[i] = (struct ol_split_part){.weight = parts[i].ppm};
 		memcpy(shares[i].account, &parts[i].account, sizeof parts[i].account);
@@ -204,7 +204,7 @@ void ol_receipt_split(const struct ol_receipt *receipt, struct ol_receipt_part *
 static enum ol_receipt_fault check_parts(const struct ol_receipt *receipt,
 					 const struct ol_receipt_part *parts)
 {
-	struct ol_receipt_part split[OL_ROLES];
+	struct ol_receipt_part split[OL_PARTIES];
 	struct ol_account_key pot;
 	uint64_t ppm = 0;
 
@@ -216,11 +216,11 @@ static enum ol_receipt_fault check_parts(const struct ol_receipt *receipt,
 	}
 	ol_receipt_pot(&pot, receipt);
 	for (uint32_t i = 0; i < receipt->parts; i++) {
-		if (parts[i].role >= OL_ROLES || (i > 0 && parts[i].role <= parts[i - 1].role))
-			return OL_RECEIPT_ROLES;
+		if (parts[i].party >= OL_PARTIES || (i > 0 && parts[i].party <= parts[i - 1].party))
+			return OL_RECEIPT_ORDER;
 		if (!ol_account_key_valid(&parts[i].account) ||
 		    parts[i].account.currency != receipt->currency ||
-		    (parts[i].role == OL_ROLE_DATA) !=
+		    (parts[i].party == OL_PARTY_DATA) !=
 			    (memcmp(&parts[i].account, &pot, sizeof pot) == 0))
 			return OL_RECEIPT_ACCOUNTS;
 		ppm += parts[i].ppm;
@@ -243,7 +243,7 @@ enum ol_receipt_fault ol_receipt_read(struct ol_receipt *receipt, struct ol_rece
 	memcpy(receipt, bytes, sizeof *receipt);
 	if (!ol_event_read(&receipt->head, bytes, size) || receipt->head.kind != OL_EVENT_RECEIPT)
 		return OL_RECEIPT_KIND;
-	if (receipt->parts > OL_ROLES ||
+	if (receipt->parts > OL_PARTIES ||
 	    size != sizeof *receipt + receipt->parts * sizeof *parts + OL_SIGNATURE_BYTES)
 		return OL_RECEIPT_SIZE;
 	memcpy(parts, bytes + sizeof *receipt, receipt->parts * sizeof *parts);
@@ -276,7 +276,7 @@ const char *ol_receipt_fault_text(enum ol_receipt_fault fault)
 	case OL_RECEIPT_SAMPLING: return "a sampling setting is out of its range";
 	case OL_RECEIPT_EPOCH: return "its epoch is not that of its time";
 	case OL_RECEIPT_CURRENCY: return "its currency is unknown";
-	case OL_RECEIPT_ROLES: return "its parts are not in the order of their roles";
+	case OL_RECEIPT_ORDER: return "its parts are not in the order of their parties";
 	case OL_RECEIPT_ACCOUNTS: return "a part goes to an account that cannot have it";
 	case OL_RECEIPT_PPM: return "its parts are not a million together";
 	case OL_RECEIPT_SPLIT: return "its amounts are not the split of its price";

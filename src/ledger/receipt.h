@@ -10,7 +10,7 @@
  * all bytes before the signature.
  *
  * Bytes (docs/FORMATS.md, "Receipts"): struct ol_receipt, then `parts` times struct
- * ol_receipt_part in the order of their roles, then the signature. Version 1 is 0-draft like the
+ * ol_receipt_part in the order of their parties, then the signature. Version 1 is 0-draft like the
  * arithmetic until that is frozen. */
 #ifndef OL_LEDGER_RECEIPT_H
 #define OL_LEDGER_RECEIPT_H
@@ -69,7 +69,7 @@ struct ol_receipt {
 	uint64_t epoch;           /* hours since 1970                                     */
 	struct ol_amount price;
 	uint32_t currency; /* enum ol_currency                                          */
-	uint32_t parts;    /* at most OL_ROLES                                          */
+	uint32_t parts;    /* at most OL_PARTIES                                          */
 	/* Who shaped it: root of the share table; zero: all of the data's part is the Datanet's. */
 	uint8_t shares[32];
 };
@@ -79,13 +79,13 @@ struct ol_receipt_part {
 	struct ol_account_key account;
 	struct ol_id transfer;
 	struct ol_amount amount;
-	uint32_t role; /* enum ol_role, ascending */
+	uint32_t party; /* enum ol_party, ascending */
 	uint32_t ppm;
 };
 _Static_assert(sizeof(struct ol_receipt_part) == 64, "receipt v1");
 
 enum {
-	OL_RECEIPT_MAX = sizeof(struct ol_receipt) + OL_ROLES * sizeof(struct ol_receipt_part) +
+	OL_RECEIPT_MAX = sizeof(struct ol_receipt) + OL_PARTIES * sizeof(struct ol_receipt_part) +
 			 OL_SIGNATURE_BYTES
 };
 
@@ -146,7 +146,7 @@ enum ol_receipt_fault {
 	OL_RECEIPT_SAMPLING,   /* a setting out of its range, or not a number        */
 	OL_RECEIPT_EPOCH,      /* not the epoch of its time                          */
 	OL_RECEIPT_CURRENCY,   /* none that there is                                */
-	OL_RECEIPT_ROLES,      /* parts not ascending by role, or of no known role   */
+	OL_RECEIPT_ORDER,      /* parts not ascending by party, or of no known party   */
 	OL_RECEIPT_ACCOUNTS,   /* an account that is none, of another currency, or not the pot  */
 	OL_RECEIPT_PPM,        /* parts that are not a million together             */
 	OL_RECEIPT_SPLIT,      /* amounts that are not the split of the price        */
@@ -155,14 +155,14 @@ enum ol_receipt_fault {
 };
 const char *ol_receipt_fault_text(enum ol_receipt_fault fault);
 
-/* Reads and checks all that the bytes alone can tell; not the signature. parts: OL_ROLES places. */
+/* Reads and checks all that the bytes alone can tell; not the signature. parts: OL_PARTIES places. */
 enum ol_receipt_fault ol_receipt_read(struct ol_receipt *receipt, struct ol_receipt_part *parts,
 				      const uint8_t *bytes, size_t size);
 /* The arithmetic of the split: fills in the amounts of parts that hold account and ppm (together
  * OL_PPM). Ties go by hash(request commitment, account): nobody gains by choosing an address. */
 void ol_receipt_split(const struct ol_receipt *receipt, struct ol_receipt_part *parts);
-/* The parts that a listing asks for, without amounts and transfers, into parts (OL_ROLES places):
- * a role with no share is left out, and while nobody stakes the stakers' share is the data's. The
+/* The parts that a listing asks for, without amounts and transfers, into parts (OL_PARTIES places):
+ * a party with no share is left out, and while nobody stakes the stakers' share is the data's. The
  * receipt's base, adapter, epoch and currency say which pot that is. Sets receipt->parts. */
 void ol_receipt_parts(struct ol_receipt *receipt, struct ol_receipt_part *parts,
 		      const struct ol_listing *listing, bool staked);

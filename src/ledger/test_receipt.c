@@ -37,15 +37,15 @@ static struct ol_listing good_listing(void)
 
 	ol_event_begin(&listing.head, OL_EVENT_LISTING, noon);
 	memset(listing.model, MODEL, sizeof listing.model);
-	for (uint8_t role = 0; role < OL_ROLES; role++)
-		if (role != OL_ROLE_DATA)
-			listing.accounts[role] = address((uint8_t)(role + 1));
+	for (uint8_t party = 0; party < OL_PARTIES; party++)
+		if (party != OL_PARTY_DATA)
+			listing.accounts[party] = address((uint8_t)(party + 1));
 	return listing;
 }
 
 struct made {
 	struct ol_receipt receipt;
-	struct ol_receipt_part parts[OL_ROLES];
+	struct ol_receipt_part parts[OL_PARTIES];
 };
 
 static struct made good_receipt(void)
@@ -153,13 +153,13 @@ static void every_fault_of_a_listing_is_named(void **state)
 	ROW(OL_LISTING_VERSION, l.version = 0);
 	ROW(OL_LISTING_VERSION, l.previous[5] = 1);
 	ROW(OL_LISTING_VERSION, l.version = 2);
-	ROW(OL_LISTING_PPM, l.ppm[OL_ROLE_NODE]++);
+	ROW(OL_LISTING_PPM, l.ppm[OL_PARTY_NODE]++);
 	ROW(OL_LISTING_FLOOR, l.data_floor = 400001);
-	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_NODE] = (struct ol_account_key){0});
-	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_DATA] = address(9));
-	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_NODE].kind = OL_ACCOUNT_CHAIN);
-	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_ROLE_NODE].currency = OL_CURRENCY_CREDIT);
-	ROW(OL_LISTING_ACCOUNTS, (l.ppm[OL_ROLE_BASE] = 0, l.ppm[OL_ROLE_DATA] += 100000));
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_PARTY_NODE] = (struct ol_account_key){0});
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_PARTY_DATA] = address(9));
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_PARTY_NODE].kind = OL_ACCOUNT_CHAIN);
+	ROW(OL_LISTING_ACCOUNTS, l.accounts[OL_PARTY_NODE].currency = OL_CURRENCY_CREDIT);
+	ROW(OL_LISTING_ACCOUNTS, (l.ppm[OL_PARTY_BASE] = 0, l.ppm[OL_PARTY_DATA] += 100000));
 	ROW(OL_LISTING_PRICE, l.prompt_price.nano = OL_PRICE_MAX + 1);
 	ROW(OL_LISTING_PRICE, l.completion_price.nano = UINT64_MAX);
 #undef ROW
@@ -200,16 +200,16 @@ static void stakers_share_is_the_datas_while_nobody_stakes(void **state)
 	struct ol_account_key pot;
 
 	(void)state;
-	assert_int_equal(made.receipt.parts, OL_ROLES - 1);
-	assert_int_equal(made.parts[2].role, OL_ROLE_DATA);
+	assert_int_equal(made.receipt.parts, OL_PARTIES - 1);
+	assert_int_equal(made.parts[2].party, OL_PARTY_DATA);
 	assert_int_equal(made.parts[2].ppm, 450000);
 	ol_account_key_init(&pot, OL_ACCOUNT_POT, OL_CURRENCY_OPEN,
 			    (uint32_t)ol_receipt_epoch(noon), made.receipt.adapter, 32);
 	assert_memory_equal(&made.parts[2].account, &pot, sizeof pot);
 	ol_receipt_parts(&made.receipt, made.parts, &listing, true);
-	assert_int_equal(made.receipt.parts, OL_ROLES);
-	assert_int_equal(made.parts[OL_ROLE_DATA].ppm, 400000);
-	assert_int_equal(made.parts[OL_ROLE_STAKERS].ppm, 50000);
+	assert_int_equal(made.receipt.parts, OL_PARTIES);
+	assert_int_equal(made.parts[OL_PARTY_DATA].ppm, 400000);
+	assert_int_equal(made.parts[OL_PARTY_STAKERS].ppm, 50000);
 }
 
 static void every_fault_of_a_receipt_is_named(void **state)
@@ -251,8 +251,8 @@ static void every_fault_of_a_receipt_is_named(void **state)
 	ROW(OL_RECEIPT_EPOCH, r->epoch++);
 	ROW(OL_RECEIPT_EPOCH, r->head.time_ms += 3600000);
 	ROW(OL_RECEIPT_CURRENCY, r->currency = OL_CURRENCY_COUNT);
-	ROW(OL_RECEIPT_ROLES, m.parts[1].role = m.parts[0].role);
-	ROW(OL_RECEIPT_ROLES, m.parts[5].role = OL_ROLES);
+	ROW(OL_RECEIPT_ORDER, m.parts[1].party = m.parts[0].party);
+	ROW(OL_RECEIPT_ORDER, m.parts[5].party = OL_PARTIES);
 	ROW(OL_RECEIPT_ACCOUNTS, m.parts[0].account.kind = 99);
 	ROW(OL_RECEIPT_ACCOUNTS, m.parts[0].account.currency = OL_CURRENCY_CREDIT);
 	ROW(OL_RECEIPT_ACCOUNTS, r->currency = OL_CURRENCY_CREDIT);

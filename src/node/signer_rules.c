@@ -10,7 +10,7 @@ static bool receipt_well_formed(const uint8_t *bytes, size_t size, const char *o
 				const uint8_t key[OL_ED25519_PUBLIC_BYTES], const char **why)
 {
 	struct ol_receipt receipt;
-	struct ol_receipt_part parts[OL_ROLES];
+	struct ol_receipt_part parts[OL_PARTIES];
 	uint8_t whole[OL_RECEIPT_MAX] = {0};
 	(void)origin;
 	if (size > sizeof whole - OL_SIGNATURE_BYTES) {
