@@ -22,6 +22,7 @@ int ol_command_train(int argc, char **argv);
 int ol_command_eval(int argc, char **argv);
 int ol_command_reproduce(int argc, char **argv);
 int ol_command_signer(int argc, char **argv);
+int ol_command_account(int argc, char **argv);
 int ol_command_keys(int argc, char **argv);
 
 /* Which code this program was built from: `git describe`, or the version. */

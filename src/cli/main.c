@@ -27,6 +27,7 @@ static const struct {
 	{"train-tokenizer", "learn a vocabulary from text, with a chat template",
 	 ol_command_train_tokenizer},
 	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
+	{"account", "EVM accounts: make, list, import, export", ol_command_account},
 	{"signer", NULL, ol_command_signer}, /* the server starts it */
 	{"bench", "how fast this machine is, beside what it could be", ol_command_bench},
 };
