@@ -258,9 +258,8 @@ static int add(int argc, char **argv)
 			 "node answers nobody without one. A running server knows it at once.",
 		.options = options,
 		.option_count = OL_ARRAY_LEN(options),
-		.examples =
-			"  openledger keys add --name laptop\n"
-			"  KEY=$(openledger keys add -n ci -s inference --tokens-per-day 100000)\n"};
+		.examples = "  openledger keys add --name laptop\n"
+			    "  KEY=$(openledger keys add -s inference --tokens-per-day 100000)\n"};
 	const enum ol_parse parsed = ol_options_parse(&line, argc, argv);
 	if (parsed != OL_PARSE_GO)
 		return parsed == OL_PARSE_HELP ? 0 : 1;

@@ -58,6 +58,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
 		if (strcmp(commands[i].name, name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
+	if (strcmp(name, "train-job") == 0) /* what a server starts; not for people */
+		return ol_command_train_job(argc - 1, argv + 1);
 	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
 		printf("openledger %s (%s), arithmetic %s\n", OL_VERSION, ol_code_version,
 		       OL_ARITHMETIC_VERSION);

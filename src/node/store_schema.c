@@ -17,6 +17,38 @@ static const char *const node_steps[] = {
 	" key INTEGER NOT NULL REFERENCES keys (n), day INTEGER NOT NULL,"
 	" requests INTEGER NOT NULL, tokens INTEGER NOT NULL, nano INTEGER NOT NULL,"
 	" PRIMARY KEY (key, day)) STRICT, WITHOUT ROWID;",
+
+	"CREATE TABLE files ("
+	" n INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, name TEXT NOT NULL,"
+	" purpose TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,"
+	" made_at INTEGER NOT NULL, records INTEGER NOT NULL) STRICT;"
+	"CREATE INDEX files_by_account ON files (account, n);"
+	"CREATE INDEX files_by_content ON files (sha256);",
+
+	"CREATE TABLE jobs ("
+	" n INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, base TEXT NOT NULL,"
+	" model TEXT NOT NULL," /* ft:…, the result's name */
+	" training_file TEXT NOT NULL, validation_file TEXT NOT NULL, suffix TEXT NOT NULL,"
+	" seed INTEGER NOT NULL, request TEXT NOT NULL," /* JSON */
+	" status INTEGER NOT NULL, want INTEGER NOT NULL, crashes INTEGER NOT NULL,"
+	" made_at INTEGER NOT NULL, started_at INTEGER NOT NULL, finished_at INTEGER NOT NULL,"
+	" estimated_finish INTEGER NOT NULL, trained_tokens INTEGER NOT NULL,"
+	" step INTEGER NOT NULL, steps INTEGER NOT NULL, sha256 TEXT NOT NULL,"
+	" turn INTEGER NOT NULL DEFAULT 0," /* the how-manieth start of all; 0: none yet */
+	" error TEXT, error_code TEXT NOT NULL) STRICT;"
+	"CREATE INDEX jobs_by_account ON jobs (account, n);"
+	"CREATE INDEX jobs_by_status ON jobs (status, n);"
+	"CREATE TABLE job_events ("
+	" n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	" job TEXT NOT NULL, made_at INTEGER NOT NULL, level TEXT NOT NULL, type TEXT NOT NULL,"
+	" message TEXT NOT NULL, data TEXT) STRICT;"
+	"CREATE INDEX job_events_by_job ON job_events (job, n);"
+	"CREATE TABLE job_checkpoints ("
+	" n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	" job TEXT NOT NULL, made_at INTEGER NOT NULL, step INTEGER NOT NULL,"
+	" tokens INTEGER NOT NULL, metrics TEXT NOT NULL, UNIQUE (job, step)) STRICT;",
 };
 
 static const char *const answers_steps[] = {
