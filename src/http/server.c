@@ -339,6 +339,7 @@ void ol_http_on_completed(void *self, struct MHD_Connection *connection, void **
 		r->conn->state = OL_CONN_IDLE;
 		r->conn->deadline = ol_http_now() + server->limits.idle_time;
 		r->conn->bytes_before = received;
+		ol_conn_nudge(r->conn);
 	}
 	pthread_mutex_unlock(&server->lock);
 	ol_gauge_add(server->active_gauge, -1.0);

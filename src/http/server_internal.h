@@ -223,6 +223,7 @@ enum ol_status ol_watch_open(struct ol_http_server *server);
 void ol_watch_close(struct ol_http_server *server);
 /* The client can be told nothing more: the owner hears of it, the connection closes. */
 void ol_request_drop(struct ol_http_request *request, enum ol_http_end why);
+void ol_conn_nudge(struct ol_conn *conn);
 void ol_watch_wake(struct ol_http_server *server);
 void ol_watch_add(struct ol_http_server *server, struct ol_conn *conn, uint32_t generation);
 

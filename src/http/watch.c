@@ -113,6 +113,15 @@ static void time_out(struct ol_conn *conn, const char *words, size_t size)
 	}
 }
 
+/* With server->lock held. libmicrohttpd waits for edges: an end that came together with the last
+ * bytes was one edge with them, and it will not look again. This makes another; what is unread stays
+ * readable. */
+void ol_conn_nudge(struct ol_conn *conn)
+{
+	if (conn->peer_closed)
+		shutdown(conn->fd, SHUT_RD);
+}
+
 /* One connection's turn; true with a request to be dropped, or judged if it is a stream. */
 static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, int64_t now,
 				     const struct ol_buf *words)
@@ -120,6 +129,9 @@ static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, int64_t
 	*stream = conn->state == OL_CONN_STREAM;
 	if (*stream)
 		return borrow(conn);
+	if (conn->state == OL_CONN_IDLE || conn->state == OL_CONN_HEAD ||
+	    conn->state == OL_CONN_BODY || conn->state == OL_CONN_LINGER)
+		ol_conn_nudge(conn);
 	if (conn->state == OL_CONN_FREE || conn->deadline == 0 || now < conn->deadline)
 		return NULL;
 	const bool lingering = conn->state == OL_CONN_LINGER;
