@@ -114,8 +114,8 @@ static void time_out(struct ol_conn *conn, const char *words, size_t size)
 }
 
 /* With server->lock held. libmicrohttpd waits for edges: an end that came together with the last
- * bytes was one edge with them, and it will not look again. This makes another; what is unread stays
- * readable. */
+ * bytes was one edge with them, and it will not look again. This makes another; what is unread
+ * stays readable. */
 void ol_conn_nudge(struct ol_conn *conn)
 {
 	if (conn->peer_closed)
