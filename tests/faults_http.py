@@ -338,6 +338,18 @@ def many_requests(target, count):
     check("%d requests" % count, not bad, bad[:3])
 
 
+def attack(target, requests):
+    limits(target)
+    connection_flood(target)
+    slow_readers(target)
+    for path in (b"/endless", b"/park"):
+        for how in ("close", "reset", "half"):
+            vanish(target, path, how)
+    noise(target)
+    many_requests(target, requests)
+    settled(target, "all of it")
+
+
 def main():
     global CROWD, CONNECTIONS
     files = raise_files()
@@ -346,20 +358,10 @@ def main():
         CONNECTIONS = CROWD + 50
         print("only %d files may be open here: a crowd of %d" % (files, CROWD))
     target = Target()
-    limits(target)
-    many_requests(target, REQUESTS // 4)
-    connection_flood(target)
-    slow_readers(target)
-    settled(target, "warming up")
+    # Everything once, so that memory has its size; then all again.
+    attack(target, REQUESTS // 10)
     rss, descriptors = target.rss(), target.files()
-    for path in (b"/endless", b"/park"):
-        for how in ("close", "reset", "half"):
-            vanish(target, path, how)
-    noise(target)
-    slow_readers(target)
-    many_requests(target, REQUESTS)
-    limits(target)
-    settled(target, "all of it")
+    attack(target, REQUESTS)
     wait_until(lambda: target.files() <= descriptors)
     check("descriptors", target.files() <= descriptors, "%d, were %d" % (target.files(), descriptors))
     grown = target.rss() - rss

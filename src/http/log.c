@@ -89,7 +89,7 @@ static void write_line(struct ol_http_request *r, const char *level, double ms)
 	ol_buf_printf(&line, ",\"status\":%d,\"bytes_in\":%llu,\"bytes\":%llu,\"ms\":%.3f",
 		      r->status, (unsigned long long)r->body_size, (unsigned long long)r->bytes_out,
 		      ms);
-	append_field(&line, "end", end_names[r->end]);
+	append_field(&line, "end", end_names[atomic_load(&r->end)]);
 	append_field(&line, "account", r->caller.account);
 	append_field(&line, "key", r->caller.key_id);
 	for (int i = 0; i < r->note_count; i++) {

@@ -101,13 +101,18 @@ static void tell(struct ol_http_request *r)
 	pthread_cond_broadcast(&r->changed);
 }
 
+void ol_request_mark(struct ol_http_request *request, enum ol_http_end why)
+{
+	int done = OL_END_DONE;
+	atomic_compare_exchange_strong(&request->end, &done, (int)why);
+}
+
 void ol_request_lost(struct ol_http_request *request, enum ol_http_end why)
 {
 	pthread_mutex_lock(&request->lock);
 	if (!request->gone && request->owned && !request->finished) {
 		request->gone = true;
-		if (request->end == OL_END_DONE)
-			request->end = why;
+		ol_request_mark(request, why);
 		tell(request);
 	}
 	pthread_mutex_unlock(&request->lock);

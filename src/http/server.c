@@ -345,8 +345,8 @@ void ol_http_on_completed(void *self, struct MHD_Connection *connection, void **
 	ol_gauge_add(server->active_gauge, -1.0);
 	const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 	pthread_mutex_lock(&r->lock);
-	if (!whole && !r->discard && r->end == OL_END_DONE)
-		r->end = code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED ? OL_END_SLOW : OL_END_GONE;
+	if (!whole && !r->discard)
+		ol_request_mark(r, OL_END_GONE);
 	if (whole && !r->streaming && !r->head_only)
 		r->bytes_out = r->reply_size;
 	r->connection = NULL;

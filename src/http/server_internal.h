@@ -152,7 +152,7 @@ struct ol_http_request {
 	uint64_t bytes_out;
 	ol_http_gone_fn *on_gone;
 	void *gone_context;
-	enum ol_http_end end;
+	_Atomic int end; /* enum ol_http_end: the first cause that was seen */
 	struct {
 		char *name, *value;
 	} headers[OL_HTTP_SET_HEADERS_MAX];
@@ -233,6 +233,8 @@ struct ol_http_request *ol_request_new(struct ol_http_server *server, struct ol_
 void ol_request_unref(struct ol_http_request *request);
 /* Tells the owner, once; the caller holds a reference and no lock. */
 void ol_request_lost(struct ol_http_request *request, enum ol_http_end why);
+/* Why it ends, unless that is known already. Any thread, any lock. */
+void ol_request_mark(struct ol_http_request *request, enum ol_http_end why);
 /* Lets libmicrohttpd go on with it. With the lock held. */
 void ol_request_resume(struct ol_http_request *request);
 /* Ends it with an answer or an error chunk where that can still be said. */

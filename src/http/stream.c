@@ -1,4 +1,5 @@
 /* Streams: a bounded queue between the owner, who pushes, and libmicrohttpd, which takes. */
+#include "base/arena.h"
 #include "http/server_internal.h"
 
 #include <stdarg.h>
@@ -6,9 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RING_MIN = 1024, RING_PAGES = 32 << 10 };
+
+/* Larger rings are pages of their own, which go back to the system at once: thousands of slow
+ * readers leave nothing behind. */
+static uint8_t *ring_alloc(size_t room)
+{
+	return room < RING_PAGES ? malloc(room) : ol_block_alloc(room);
+}
+
+static void ring_free(uint8_t *bytes, size_t room)
+{
+	if (room < RING_PAGES)
+		free(bytes);
+	else
+		ol_block_free(bytes, room);
+}
+
 void ol_queue_release(struct ol_http_queue *queue)
 {
-	free(queue->bytes);
+	ring_free(queue->bytes, queue->room);
 	*queue = (struct ol_http_queue){0};
 }
 
@@ -27,17 +45,17 @@ static size_t queue_take(struct ol_http_queue *queue, char *out, size_t room)
 
 static bool queue_grow(struct ol_http_queue *queue, size_t more)
 {
-	size_t room = OL_MAX(queue->room, (size_t)1024);
+	size_t room = OL_MAX(queue->room, (size_t)RING_MIN);
 	if (queue->size + more <= queue->room)
 		return true;
 	while (room < queue->size + more)
 		room *= 2;
-	uint8_t *bytes = malloc(room);
+	uint8_t *bytes = ring_alloc(room);
 	const size_t size = queue->size;
 	if (!bytes)
 		return false;
 	queue_take(queue, (char *)bytes, size);
-	free(queue->bytes);
+	ring_free(queue->bytes, queue->room);
 	*queue = (struct ol_http_queue){.bytes = bytes, .size = size, .room = room};
 	return true;
 }

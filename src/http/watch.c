@@ -42,8 +42,7 @@ void ol_request_drop(struct ol_http_request *r, enum ol_http_end why)
 {
 	ol_request_lost(r, why);
 	pthread_mutex_lock(&r->lock);
-	if (r->end == OL_END_DONE)
-		r->end = why;
+	ol_request_mark(r, why);
 	r->dead = true;
 	ol_request_resume(r);
 	pthread_mutex_unlock(&r->lock);
@@ -135,8 +134,11 @@ static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, int64_t
 	if (conn->state == OL_CONN_FREE || conn->deadline == 0 || now < conn->deadline)
 		return NULL;
 	const bool lingering = conn->state == OL_CONN_LINGER;
+	struct ol_http_request *r = lingering ? NULL : borrow(conn);
+	if (r)
+		ol_request_mark(r, OL_END_SLOW);
 	time_out(conn, words->data, words->size);
-	return lingering ? NULL : borrow(conn);
+	return r;
 }
 
 static void tick(struct ol_http_server *server, const struct ol_buf *words)
@@ -151,6 +153,7 @@ static void tick(struct ol_http_server *server, const struct ol_buf *words)
 		if (!r)
 			continue;
 		if (!stream || stream_late(r, now)) {
+			ol_request_mark(r, OL_END_SLOW);
 			if (stream) {
 				pthread_mutex_lock(&server->lock);
 				if (conn->request == r)
