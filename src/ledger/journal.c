@@ -139,6 +139,9 @@ static enum ol_status prepare(struct ol_journal *j, uint64_t dirty, struct ol_er
 	 * left behind. It counts from now on, so it is made durable now. */
 	if (s == OL_OK)
 		s = j->disk.sync(j->disk.self, j->file, err);
+	/* The same of its name. */
+	if (s == OL_OK && !OL_MUTANT(MUTANT_NAME_NOT_SYNCED))
+		s = j->disk.sync_dir(j->disk.self, err);
 	return s;
 }
 
@@ -334,6 +337,13 @@ static enum ol_status rotate(struct ol_journal *j, struct ol_error *err)
 	return s;
 }
 
+static bool is_seal(const struct ol_journal *j)
+{
+	struct record_header h;
+	memcpy(&h, j->group + j->last, sizeof h);
+	return h.kind == RECORD_SEAL;
+}
+
 static enum ol_status write_group(struct ol_journal *j, struct ol_error *err)
 {
 	uint64_t offset = j->durable.position - j->base + SEGMENT_HEADER;
@@ -345,7 +355,7 @@ static enum ol_status write_group(struct ol_journal *j, struct ol_error *err)
 	}
 	enum ol_status s =
 		j->disk.write(j->disk.self, j->file, j->group, j->group_used, offset, err);
-	if (OL_MUTANT(MUTANT_ACK_BEFORE_SYNC))
+	if (OL_MUTANT(MUTANT_ACK_BEFORE_SYNC) || (OL_MUTANT(MUTANT_SNAPSHOT_FIRST) && is_seal(j)))
 		return s;
 	if (s == OL_OK)
 		s = j->disk.sync(j->disk.self, j->file, err);
@@ -360,7 +370,8 @@ enum ol_status ol_journal_commit(struct ol_journal *j, struct ol_error *err)
 		return fail_stopped(err);
 	if (j->group_used == 0)
 		return OL_OK;
-	enum ol_status s = finish_last(j, OL_JOURNAL_BLOCK, err);
+	const uint32_t align = OL_MUTANT(MUTANT_NO_PADDING) ? RECORD_ALIGN : OL_JOURNAL_BLOCK;
+	enum ol_status s = finish_last(j, align, err);
 	if (s == OL_OK)
 		s = write_group(j, err);
 	if (s != OL_OK) {
@@ -368,8 +379,8 @@ enum ol_status ol_journal_commit(struct ol_journal *j, struct ol_error *err)
 		return s;
 	}
 	j->durable = j->end;
+	j->sealed = is_seal(j);
 	j->group_used = 0;
-	j->sealed = false;
 	return OL_OK;
 }
 
@@ -381,9 +392,5 @@ enum ol_status ol_journal_seal(struct ol_journal *j, uint64_t now_ms, struct ol_
 		return s;
 	seal.timestamp_ms = OL_MAX(now_ms, j->end.timestamp_ms);
 	s = append(j, &seal, ol_record_bytes(&seal), err);
-	if (s == OL_OK)
-		s = ol_journal_commit(j, err);
-	if (s == OL_OK)
-		j->sealed = true;
-	return s;
+	return s == OL_OK ? ol_journal_commit(j, err) : s;
 }

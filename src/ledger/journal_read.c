@@ -325,7 +325,8 @@ static enum ol_status open_segment(struct reader *r, size_t index, bool from_its
 	r->window_size = 0;
 	journal_segment_name(r->name, r->segments.bases[index]);
 	enum ol_status s = r->disk->open(r->disk->self, &r->file, r->name, OL_DISK_READ, err);
-	if (s == OL_OK && r->settle && index + 1 == r->segments.count)
+	if (s == OL_OK && r->settle && index + 1 == r->segments.count &&
+	    !OL_MUTANT(MUTANT_NO_SETTLE))
 		s = r->disk->settle(r->disk->self, r->file, err);
 	if (s == OL_OK)
 		s = r->disk->size(r->disk->self, r->file, &r->file_size, err);

@@ -1,7 +1,5 @@
 #include "ledger/ledger.h"
 
-#include "ledger/journal_inside.h" /* OL_MUTANT */
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -274,15 +272,10 @@ enum ol_status ol_ledger_snapshot(struct ol_ledger *ledger, struct ol_error *err
 		return fail_stopped(err);
 	/* The seal carries the clock of the book, so that replay finds the very state that is
 	 * saved. */
-	enum ol_status s = OL_OK;
-	if (!OL_MUTANT(MUTANT_SNAPSHOT_FIRST))
-		s = stop_unless(ledger, ol_journal_seal(ledger->journal,
-							ol_book_now_ms(ledger->book), err));
+	const enum ol_status s = stop_unless(
+		ledger, ol_journal_seal(ledger->journal, ol_book_now_ms(ledger->book), err));
 	return s == OL_OK ? ol_snapshot_write(&ledger->options.disk, ledger->book,
-					      OL_MUTANT(MUTANT_SNAPSHOT_FIRST)
-						      ? ol_journal_end(ledger->journal)
-						      : ol_journal_durable(ledger->journal),
-					      err)
+					      ol_journal_durable(ledger->journal), err)
 			  : s;
 }
 
