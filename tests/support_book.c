@@ -88,14 +88,14 @@ static struct sums sums_of(const struct ol_naive_book *n, const struct ol_accoun
 	struct sums s = {0};
 	for (int i = 0; i < n->transfer_count; i++) {
 		const struct ol_naive_transfer *x = &n->transfers[i];
-		const uint64_t nano = x->t.amount.nano;
+		const uint64_t units = x->t.amount.nano;
 		const bool reserves = has(&x->t, OL_TRANSFER_PENDING);
 		if (reserves && x->state != OL_TRANSFER_RESERVED)
 			continue;
 		if (is(&x->t.debit, key))
-			*(reserves ? &s.debits_pending : &s.debits_posted) += nano;
+			*(reserves ? &s.debits_pending : &s.debits_posted) += units;
 		if (is(&x->t.credit, key))
-			*(reserves ? &s.credits_pending : &s.credits_posted) += nano;
+			*(reserves ? &s.credits_pending : &s.credits_posted) += units;
 	}
 	return s;
 }

@@ -48,11 +48,10 @@ static bool found_by_crashes(uint64_t *recoveries_out, int rounds)
 /* ---- Another history of the same length, grafted into this one
  * --------------------------------- */
 
-static void grant(struct ol_ledger *ledger, struct ol_world *world, uint64_t nano)
+static void grant(struct ol_ledger *ledger, struct ol_world *world, struct ol_amount given)
 {
 	struct ol_account_op ops[1] = {{.action = OL_ACCOUNT_OPEN, .flags = OL_ACCOUNT_OVERDRAFT}};
-	struct ol_transfer t = {
-		.amount = {nano}, .code = OL_CODE_GRANT, .flags = OL_TRANSFER_OPENS};
+	struct ol_transfer t = {.amount = given, .code = OL_CODE_GRANT, .flags = OL_TRANSFER_OPENS};
 	struct ol_batch batch = {.postings = {ops, &t, 1, 1}};
 	uint8_t op_result, result, random[OL_ID_RANDOM_BYTES] = {1};
 	struct ol_error err;
@@ -70,8 +69,8 @@ static void grant(struct ol_ledger *ledger, struct ol_world *world, uint64_t nan
 
 static const char segment[] = "0000000000000000.journal";
 
-/* Three grants, the second of them of `nano`. */
-static struct ol_sim_disk *history(uint64_t nano, uint64_t *from_out, uint64_t *to_out)
+/* Three grants, the second of them this one. */
+static struct ol_sim_disk *history(struct ol_amount second, uint64_t *from_out, uint64_t *to_out)
 {
 	static struct ol_world world;
 	struct ol_sim_disk *sim = ol_sim_disk_open(7);
@@ -80,11 +79,11 @@ static struct ol_sim_disk *history(uint64_t nano, uint64_t *from_out, uint64_t *
 	ol_world_init(&world, 7);
 	const struct ol_ledger_options options = ol_crash_ledger(sim, &world);
 	ol_must(ol_ledger_open(&ledger, NULL, &options, &err), &err);
-	grant(ledger, &world, 1);
+	grant(ledger, &world, ol_amount(1));
 	*from_out = ol_ledger_durable(ledger)->position;
-	grant(ledger, &world, nano);
+	grant(ledger, &world, second);
 	*to_out = ol_ledger_durable(ledger)->position;
-	grant(ledger, &world, 3);
+	grant(ledger, &world, ol_amount(3));
 	ol_must(ol_ledger_seal(ledger, &err), &err);
 	ol_ledger_close(ledger);
 	return sim;
@@ -95,8 +94,8 @@ static bool found_by_graft(void)
 	static struct ol_world world;
 	uint64_t from, to, other_from, other_to;
 	size_t size;
-	struct ol_sim_disk *sim = history(20, &from, &to);
-	struct ol_sim_disk *other = history(21, &other_from, &other_to);
+	struct ol_sim_disk *sim = history(ol_amount(20), &from, &to);
+	struct ol_sim_disk *other = history(ol_amount(21), &other_from, &other_to);
 	assert_true(from == other_from && to == other_to);
 	memcpy(ol_sim_disk_bytes(sim, segment, &size) + SEGMENT_HEADER + from,
 	       ol_sim_disk_bytes(other, segment, &size) + SEGMENT_HEADER + from, to - from);
