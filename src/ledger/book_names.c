@@ -1,7 +1,5 @@
 #include "ledger/book.h"
 
-#include "base/bytes.h"
-
 static const char *const kind_names[] = {
 	[OL_ACCOUNT_ADDRESS] = "address",   [OL_ACCOUNT_PLATFORM] = "platform",
 	[OL_ACCOUNT_CLEARING] = "clearing", [OL_ACCOUNT_POT] = "pot",
@@ -93,37 +91,4 @@ const char *ol_account_outcome_name(enum ol_account_outcome outcome)
 const char *ol_post_name(enum ol_post outcome)
 {
 	return name_in(post_names, OL_ARRAY_LEN(post_names), outcome);
-}
-
-/* ---- Ids ------------------------------------------------------------ */
-
-struct ol_id ol_id_make(uint64_t time_ms, const uint8_t random[OL_ID_RANDOM_BYTES])
-{
-	OL_ASSERT(time_ms <= OL_TIME_MS_MAX);
-	return (struct ol_id){ol_load_u64(random), time_ms << 16 | ol_load_u16(random + 8)};
-}
-
-void ol_id_print(char out[OL_ID_TEXT_MAX], struct ol_id id)
-{
-	static const char digits[] = "0123456789abcdef";
-	for (int i = 0; i < 32; i++) {
-		const uint64_t half = i < 16 ? id.high : id.low;
-		out[i] = digits[half >> (60 - 4 * (i % 16)) & 15];
-	}
-	out[32] = '\0';
-}
-
-bool ol_id_parse(struct ol_id *out, const char *text, size_t length)
-{
-	uint64_t half[2] = {0, 0};
-	if (length != 32)
-		return false;
-	for (int i = 0; i < 32; i++) {
-		const char c = text[i];
-		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f'))
-			return false;
-		half[i / 16] = half[i / 16] << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-	}
-	*out = (struct ol_id){half[1], half[0]};
-	return true;
 }

@@ -13,8 +13,7 @@
  *
  *     GRANTS  overdraft, credit     ANN   1,000 credit, of which 300 reserved by R1
  *     CHAIN   overdraft, OPEN       BOB   0 credit; BOB_OPEN 500 OPEN
- *     FROZEN  100 credit, frozen    SHUT 
- * closed                                                  */
+ *     FROZEN  100 credit, frozen    SHUT  closed                                               */
 static const uint64_t NOW = UINT64_C(1800000000000);
 
 enum who { GRANTS, CHAIN, ANN, BOB, BOB_OPEN, FROZEN, SHUT, NOBODY, ANN_OPEN, WRONG };
@@ -597,7 +596,7 @@ static void test_names_and_ids(void **state)
 	assert_string_equal(ol_account_kind_name((enum ol_account_kind)0), "?");
 	assert_string_equal(ol_account_kind_name(OL_ACCOUNT_POT), "pot");
 	ol_id_print(text, id);
-	assert_string_equal(text, "123456789abc0a090807060504030201");
+	assert_string_equal(text, "123456789abc02010a09080706050403");
 	assert_true(ol_id_time_ms(id) == 0x123456789abc);
 	assert_true(ol_id_parse(&again, text, 32) && ol_id_equal(id, again));
 	assert_false(ol_id_parse(&again, text, 31));
