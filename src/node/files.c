@@ -32,7 +32,7 @@ struct ol_upload {
 	uint64_t bytes;
 };
 
-void ol_id_make(char *id_out, const char *prefix, int count)
+void ol_object_id_make(char *id_out, const char *prefix, int count)
 {
 	static const char digits[] =
 		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -155,7 +155,7 @@ enum ol_status ol_upload_open(struct ol_upload **upload_out, struct ol_files *fi
 	}
 	upload->files = files;
 	snprintf(upload->account, sizeof upload->account, "%s", account);
-	ol_id_make(name, "/", 24);
+	ol_object_id_make(name, "/", 24);
 	enum ol_status s = ol_path_join(upload->path, err, files->incoming, name, "");
 	if (s == OL_OK)
 		s = ol_writer_open(&upload->writer, upload->path, err);
@@ -319,7 +319,7 @@ enum ol_status ol_upload_finish(struct ol_upload *upload, struct ol_file *file_o
 	ol_sha256_final(&upload->hash, file.sha256);
 	memcpy(path, upload->path, sizeof path);
 	snprintf(file.account, sizeof file.account, "%s", upload->account);
-	ol_id_make(file.id, "file-", OL_FILE_ID_CHARS - 5);
+	ol_object_id_make(file.id, "file-", OL_FILE_ID_CHARS - 5);
 	enum ol_status s = check_name(name, err);
 	if (s == OL_OK)
 		s = check_purpose(purpose, err);

@@ -100,7 +100,7 @@ OL_MUST_CHECK enum ol_status ol_files_link(struct ol_files *files, const struct 
 					   const char *path, struct ol_error *err);
 
 /* "file-" and the like, with count random letters and digits behind it. */
-void ol_id_make(char *id_out, const char *prefix, int count);
+void ol_object_id_make(char *id_out, const char *prefix, int count);
 /* A list of the API from its rows; takes the reference. */
 json_t *ol_list_json(json_t *data, bool has_more);
 

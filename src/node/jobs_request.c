@@ -171,7 +171,7 @@ enum ol_status job_parse(struct ol_jobs *jobs, struct job *job, const char *acco
 {
 	*r = (struct ol_job_refusal){0};
 	*job = (struct job){.made_at = (int64_t)time(NULL)};
-	ol_id_make(job->id, "ftjob-", 24);
+	ol_object_id_make(job->id, "ftjob-", 24);
 	snprintf(job->account, sizeof job->account, "%s", account);
 	job->request = json_object();
 	if (!json_is_object(request))

@@ -218,7 +218,7 @@ enum ol_status job_event(struct ol_jobs *jobs, const char *job, const char *leve
 	va_end(args);
 	char *text = data ? json_dumps(data, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
 	json_decref(data);
-	ol_id_make(id, "ftevent-", 24);
+	ol_object_id_make(id, "ftevent-", 24);
 	ol_query_open(&q, jobs->store,
 		      "INSERT INTO job_events (id, job, made_at, level, type, message, data)"
 		      " VALUES (?, ?, ?, ?, ?, ?, ?)");
@@ -240,7 +240,7 @@ enum ol_status job_checkpoint(struct ol_jobs *jobs, const char *job, int64_t ste
 	char id[40];
 	struct ol_query q;
 	char *text = json_dumps(metrics, JSON_COMPACT | JSON_PRESERVE_ORDER);
-	ol_id_make(id, "ftckpt_", 24);
+	ol_object_id_make(id, "ftckpt_", 24);
 	ol_query_open(&q, jobs->store,
 		      "INSERT OR IGNORE INTO job_checkpoints (id, job, made_at, step, tokens,"
 		      " metrics) VALUES (?, ?, ?, ?, ?, ?)");
