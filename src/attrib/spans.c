@@ -107,11 +107,11 @@ enum ol_status ol_spans_build(struct ol_span_build *build, const struct ol_span_
 	}
 	if (good)
 		return OL_OK;
-	ol_spans_release(build);
+	ol_span_build_release(build);
 	return ol_fail(err, OL_ERR_FULL, "out of memory for the spans of %u examples", count);
 }
 
-void ol_spans_release(struct ol_span_build *build)
+void ol_span_build_release(struct ol_span_build *build)
 {
 	for (size_t i = 0; i < OL_ARRAY_LEN(build->owned); i++)
 		free(build->owned[i]);

@@ -49,7 +49,7 @@ struct ol_span_text {
 OL_MUST_CHECK enum ol_status ol_spans_build(struct ol_span_build *build,
 					    const struct ol_span_text *texts, uint32_t count,
 					    uint32_t vocab, struct ol_error *err);
-void ol_spans_release(struct ol_span_build *build);
+void ol_span_build_release(struct ol_span_build *build);
 
 /* Sizes and order of everything but the suffixes. */
 OL_MUST_CHECK enum ol_status ol_spans_check(const struct ol_span_corpus *corpus, const char *where,

@@ -90,7 +90,7 @@ static void compare(uint32_t seed, uint32_t vocab)
 		found++;
 	}
 	assert_int_equal(found, count);
-	ol_spans_release(&build);
+	ol_span_build_release(&build);
 	free(spans);
 }
 
@@ -119,7 +119,7 @@ static void test_common_property_is_dropped(void **state)
 		assert_int_equal(ol_spans_find(spans, &count, &build.corpus, phrase, 12, NULL),
 				 OL_OK);
 		assert_int_equal(count, n <= OL_SPAN_SOURCES);
-		ol_spans_release(&build);
+		ol_span_build_release(&build);
 	}
 }
 
@@ -143,11 +143,11 @@ static void test_refusals(void **state)
 	corpus.vocab = 2; /* the counts no longer add up */
 	assert_int_equal(ol_spans_check(&corpus, "FILE", &err), OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "FILE"));
-	ol_spans_release(&build);
+	ol_span_build_release(&build);
 	assert_int_equal(ol_spans_build(&build, NULL, 0, 100, &err), OL_OK);
 	assert_int_equal(ol_spans_find(spans, &count, &build.corpus, answer, 10, &err), OL_OK);
 	assert_int_equal(count, 0);
-	ol_spans_release(&build);
+	ol_span_build_release(&build);
 }
 
 int main(void)
