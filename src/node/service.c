@@ -48,8 +48,11 @@ static enum ol_status start_engine(struct ol_service *s, struct ol_error *err)
 
 static void wake(void *context)
 {
-	const struct ol_service *s = context;
-	ol_scheduler_wake(s->scheduler);
+	struct ol_service *s = context;
+	(void)pthread_mutex_lock(&s->lock);
+	if (s->scheduler) /* a reading thread may outlive it */
+		ol_scheduler_wake(s->scheduler);
+	(void)pthread_mutex_unlock(&s->lock);
 }
 
 static enum ol_status open_parts(struct ol_service *s, struct ol_error *err)
@@ -168,7 +171,11 @@ void ol_service_close(struct ol_service *s)
 		ol_scheduler_stop(s->scheduler, false);
 	if (s->thread_runs)
 		(void)pthread_join(s->thread, NULL);
-	ol_scheduler_close(s->scheduler); /* what is left goes to the clerk */
+	(void)pthread_mutex_lock(&s->lock);
+	struct ol_scheduler *scheduler = s->scheduler;
+	s->scheduler = NULL; /* a cancel or a wake finds none */
+	(void)pthread_mutex_unlock(&s->lock);
+	ol_scheduler_close(scheduler); /* what is left goes to the clerk */
 	(void)pthread_mutex_lock(&s->lock);
 	s->closing = true;
 	(void)pthread_cond_signal(&s->done);

@@ -112,6 +112,7 @@ struct ol_answered {
 	const struct ol_part *parts; /* prompt_count * choices of them */
 	size_t part_count;
 	const float *embeddings; /* (part_count, hidden) where embed */
+	int hidden;
 	struct ol_usage usage;
 	uint64_t seed;                       /* given or chosen */
 	const uint8_t *adapter_sha256;       /* NULL: the base, or nothing was run */
@@ -150,8 +151,8 @@ struct ol_accounting {
 			       const struct ol_answered *answered, struct ol_error *err);
 	/* Our failure: it costs nothing. On the clerk's or the asking thread. */
 	void (*release)(void *self, void *charge);
-	/* The seed of an ask that brought none; NULL function: random. */
-	uint64_t (*seed)(void *self, const struct ol_ask *ask);
+	/* The seed of an ask that brought none, after its reserve; NULL function: random. */
+	uint64_t (*seed)(void *self, void *charge, const struct ol_ask *ask);
 	/* For /v1/models: what a model's tokens cost; NULL: nothing is asked. Any thread. */
 	json_t *(*price)(void *self, const char *model);
 	void *self;

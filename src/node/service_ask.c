@@ -109,7 +109,7 @@ static struct ol_open_ask *copy_ask(struct ol_service *s, const struct ol_ask *a
 /* Under the lock. */
 static void cancel_locked(struct ol_open_ask *a)
 {
-	const bool now = a->submitted && !a->cancelled;
+	const bool now = a->submitted && !a->cancelled && a->service->scheduler;
 	a->cancelled = true;
 	for (size_t i = 0; i < a->part_count && now; i++)
 		ol_scheduler_cancel(a->service->scheduler, a->tickets[i]);
@@ -257,8 +257,9 @@ static void choose_seed(struct ol_service *s, struct ol_open_ask *a)
 	struct ol_sampling *sampling = &a->ask.answer.sampling;
 	if (a->ask.seed_given)
 		return;
-	sampling->seed = s->o.accounting.seed ? s->o.accounting.seed(s->o.accounting.self, &a->ask)
-					      : ol_random_u64(&ol_random_system);
+	const struct ol_accounting *accounting = &s->o.accounting;
+	sampling->seed = accounting->seed ? accounting->seed(accounting->self, a->charge, &a->ask)
+					  : ol_random_u64(&ol_random_system);
 	sampling->seed %= OL_SEED_CHOSEN_MAX;
 }
 
@@ -358,7 +359,6 @@ enum ol_ask_result ol_service_ask(struct ol_service *s, const struct ol_ask *ask
 		result = a ? OL_ASK_OK : OL_ASK_NO_MEMORY;
 	}
 	if (result == OL_ASK_OK) {
-		choose_seed(s, a);
 		a->asked = ol_clock_seconds();
 		if (a->ask.seconds <= 0.0 || a->ask.seconds > s->o.ask_seconds)
 			a->ask.seconds = s->o.ask_seconds;
@@ -371,6 +371,7 @@ enum ol_ask_result ol_service_ask(struct ol_service *s, const struct ol_ask *ask
 		}
 	}
 	if (result == OL_ASK_OK) {
+		choose_seed(s, a);
 		link_ask(s, a);
 		const uint64_t number = a->number; /* it may be gone when submit returns */
 		result = submit(s, a, err);
@@ -456,6 +457,7 @@ static void close_ask(struct ol_service *s, struct ol_open_ask *a)
 		.parts = a->parts,
 		.part_count = a->part_count,
 		.embeddings = a->embeddings,
+		.hidden = ol_model_config(s->runtime.model)->hidden,
 		.usage = sum_up(a),
 		.seed = a->ask.answer.sampling.seed,
 		.adapter_sha256 = adapter_hash(a),
