@@ -394,7 +394,7 @@ static enum ol_status read_all(struct ol_index *x, const uint8_t *root, struct o
 	if (s == OL_OK)
 		s = check_payee_rows(x, err);
 	if (s == OL_OK)
-		s = ol_spans_check(&x->content.spans, x->where, err);
+		s = ol_span_corpus_check(&x->content.spans, x->where, err);
 	return s == OL_OK ? check_hashes(x, false, root, err) : s;
 }
 

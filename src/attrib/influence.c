@@ -158,7 +158,7 @@ enum ol_status ol_influence_open(struct ol_influence **influence_out,
 	bool ok = in->factors != NULL;
 	for (int i = 0; ok && i < in->factor_count; i++) {
 		const struct ol_lora_view *view = &adapter->linears[i];
-		if (view->rank == 0)
+		if (view->rank == 0 || (options->linears && !options->linears[i]))
 			continue;
 		ok = open_factor(&in->factors[i], view,
 				 options->second_moments ? options->second_moments[i] : NULL);
@@ -296,7 +296,9 @@ void ol_influence_observe(void *influence, const struct ol_tape_view *view)
 		return;
 	struct factor *f = &in->factors[ol_linear_index(in->config, view->layer, view->linear)];
 	const size_t rows = (size_t)view->rows;
-	OL_ASSERT(view->rows <= in->rows_max && f->rank > 0);
+	if (f->rank == 0)
+		return;
+	OL_ASSERT(view->rows <= in->rows_max);
 	if (in->phase == OL_INFLUENCE_PLAIN) {
 		for (size_t i = 0; i < rows * (size_t)f->rank; i++)
 			in->h[i] = view->h[i] * f->scale;
@@ -394,4 +396,15 @@ void ol_influence_precondition(struct ol_influence *in, double tokens, double da
 			f->weight[j] = value > 0.0 ? (float)(1.0 / sqrt(value)) : 0.0f;
 		}
 	}
+}
+
+bool ol_influence_factor(const struct ol_influence *in, int linear,
+			 struct ol_influence_factor *factor_out)
+{
+	if (linear >= in->factor_count || in->factors[linear].rank == 0)
+		return false;
+	const struct factor *f = &in->factors[linear];
+	*factor_out = (struct ol_influence_factor){f->outputs, f->rank, &f->basis_dy, &f->basis_h,
+						   f->weight};
+	return true;
 }

@@ -40,6 +40,8 @@ struct ol_influence_options {
 	/* ol_linear_count() pointers to Adam's second moments (outputs, rank) of B, or NULL: no
 	 * preconditioning. Read at open. */
 	const float *const *second_moments;
+	const bool
+		*linears; /* (ol_linear_count()) which are looked at; NULL: all that are adapted */
 };
 
 /* The adapter's views give ranks and scales and are not kept. The output head is left out. */
@@ -64,5 +66,15 @@ OL_MUST_CHECK enum ol_status ol_influence_factorise(struct ol_influence *influen
 						    struct ol_error *err);
 /* After EIGENVALUES, over `tokens` drawn labels. lambda is damping times the mean eigenvalue. */
 void ol_influence_precondition(struct ol_influence *influence, double tokens, double damping);
+
+/* One linear's factors, for who makes rows another way. False: it is not looked at. */
+struct ol_influence_factor {
+	int outputs, rank;
+	const struct ol_matrix *outward, *inward; /* eigenvectors as rows; after FACTORS */
+	const float *squares; /* (outputs, rank) in the eigenbases; after EIGENVALUES, before
+			       * ol_influence_precondition: sums over the drawn labels     */
+};
+bool ol_influence_factor(const struct ol_influence *influence, int linear,
+			 struct ol_influence_factor *factor_out);
 
 #endif

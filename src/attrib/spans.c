@@ -71,8 +71,8 @@ static bool sort_suffixes(const struct ol_span_corpus *c, uint32_t *suffixes)
 	return good;
 }
 
-enum ol_status ol_spans_build(struct ol_span_build *build, const struct ol_span_text *texts,
-			      uint32_t count, uint32_t vocab, struct ol_error *err)
+enum ol_status ol_span_corpus_build(struct ol_span_build *build, const struct ol_span_text *texts,
+				    uint32_t count, uint32_t vocab, struct ol_error *err)
 {
 	struct ol_span_corpus *c = &build->corpus;
 	uint32_t at = 0;
@@ -107,19 +107,19 @@ enum ol_status ol_spans_build(struct ol_span_build *build, const struct ol_span_
 	}
 	if (good)
 		return OL_OK;
-	ol_span_build_release(build);
+	ol_span_corpus_release(build);
 	return ol_fail(err, OL_ERR_FULL, "out of memory for the spans of %u examples", count);
 }
 
-void ol_span_build_release(struct ol_span_build *build)
+void ol_span_corpus_release(struct ol_span_build *build)
 {
 	for (size_t i = 0; i < OL_ARRAY_LEN(build->owned); i++)
 		free(build->owned[i]);
 	*build = (struct ol_span_build){0};
 }
 
-enum ol_status ol_spans_check(const struct ol_span_corpus *c, const char *where,
-			      struct ol_error *err)
+enum ol_status ol_span_corpus_check(const struct ol_span_corpus *c, const char *where,
+				    struct ol_error *err)
 {
 	uint64_t sum = 0;
 	bool good = c->starts[0] == 0 && c->starts[c->example_count] == c->token_count;
@@ -253,9 +253,9 @@ static double surprise_of(const struct ol_span_corpus *c, const int32_t *tokens,
 	return sum;
 }
 
-enum ol_status ol_spans_find(struct ol_span *spans_out, int *count_out,
-			     const struct ol_span_corpus *corpus, const int32_t *tokens, int count,
-			     struct ol_error *err)
+enum ol_status ol_span_corpus_find(struct ol_span *spans_out, int *count_out,
+				   const struct ol_span_corpus *corpus, const int32_t *tokens,
+				   int count, struct ol_error *err)
 {
 	int end = 0;
 	*count_out = 0;

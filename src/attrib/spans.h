@@ -46,14 +46,14 @@ struct ol_span_text {
 	int32_t count;
 };
 /* OL_ERR_INPUT: a token outside the vocabulary; OL_ERR_FULL: too many tokens, or no memory. */
-OL_MUST_CHECK enum ol_status ol_spans_build(struct ol_span_build *build,
-					    const struct ol_span_text *texts, uint32_t count,
-					    uint32_t vocab, struct ol_error *err);
-void ol_span_build_release(struct ol_span_build *build);
+OL_MUST_CHECK enum ol_status ol_span_corpus_build(struct ol_span_build *build,
+						  const struct ol_span_text *texts, uint32_t count,
+						  uint32_t vocab, struct ol_error *err);
+void ol_span_corpus_release(struct ol_span_build *build);
 
 /* Sizes and order of everything but the suffixes. */
-OL_MUST_CHECK enum ol_status ol_spans_check(const struct ol_span_corpus *corpus, const char *where,
-					    struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_span_corpus_check(const struct ol_span_corpus *corpus,
+						  const char *where, struct ol_error *err);
 
 struct ol_span_source {
 	uint32_t example, offset; /* tokens into the example */
@@ -67,9 +67,10 @@ struct ol_span {
 
 /* Spans of an answer, ascending; spans_out (OL_SPANS_MAX). OL_ERR_INPUT: the suffixes are not what
  * they should be. */
-OL_MUST_CHECK enum ol_status ol_spans_find(struct ol_span *spans_out, int *count_out,
-					   const struct ol_span_corpus *corpus,
-					   const int32_t *tokens, int count, struct ol_error *err);
+OL_MUST_CHECK enum ol_status ol_span_corpus_find(struct ol_span *spans_out, int *count_out,
+						 const struct ol_span_corpus *corpus,
+						 const int32_t *tokens, int count,
+						 struct ol_error *err);
 /* Token i of the corpus; -1: a separator. */
 int32_t ol_span_token(const struct ol_span_corpus *corpus, uint32_t i);
 

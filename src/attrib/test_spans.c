@@ -62,9 +62,10 @@ static void compare(uint32_t seed, uint32_t vocab)
 		answer[t] = (int32_t)(word(seed + 2, (uint32_t)t) % vocab);
 	memcpy(answer + 20, tokens[7] + 2, 30 * sizeof *answer);
 	memcpy(answer + 60, tokens[9] + 5, 12 * sizeof *answer);
-	assert_int_equal(ol_spans_build(&build, texts, TEXTS, vocab, NULL), OL_OK);
-	assert_int_equal(ol_spans_check(&build.corpus, "here", NULL), OL_OK);
-	assert_int_equal(ol_spans_find(spans, &count, &build.corpus, answer, 100, NULL), OL_OK);
+	assert_int_equal(ol_span_corpus_build(&build, texts, TEXTS, vocab, NULL), OL_OK);
+	assert_int_equal(ol_span_corpus_check(&build.corpus, "here", NULL), OL_OK);
+	assert_int_equal(ol_span_corpus_find(spans, &count, &build.corpus, answer, 100, NULL),
+			 OL_OK);
 	for (int at = 0; at < 100; at++) {
 		int sources;
 		const int n = look_everywhere(texts, TEXTS, answer + at, 100 - at, &sources);
@@ -90,7 +91,7 @@ static void compare(uint32_t seed, uint32_t vocab)
 		found++;
 	}
 	assert_int_equal(found, count);
-	ol_span_build_release(&build);
+	ol_span_corpus_release(&build);
 	free(spans);
 }
 
@@ -115,11 +116,12 @@ static void test_common_property_is_dropped(void **state)
 	for (int n = OL_SPAN_SOURCES; n <= OL_SPAN_SOURCES + 1; n++) {
 		for (int i = 0; i < n; i++)
 			texts[i] = (struct ol_span_text){phrase, 12};
-		assert_int_equal(ol_spans_build(&build, texts, (uint32_t)n, 100, NULL), OL_OK);
-		assert_int_equal(ol_spans_find(spans, &count, &build.corpus, phrase, 12, NULL),
+		assert_int_equal(ol_span_corpus_build(&build, texts, (uint32_t)n, 100, NULL),
 				 OL_OK);
+		assert_int_equal(
+			ol_span_corpus_find(spans, &count, &build.corpus, phrase, 12, NULL), OL_OK);
 		assert_int_equal(count, n <= OL_SPAN_SOURCES);
-		ol_span_build_release(&build);
+		ol_span_corpus_release(&build);
 	}
 }
 
@@ -134,20 +136,22 @@ static void test_refusals(void **state)
 	uint32_t bad[4] = {0, 1000, 2, 3};
 	int count;
 	(void)state;
-	assert_int_equal(ol_spans_build(&build, &text, 1, 100, &err), OL_ERR_INPUT);
+	assert_int_equal(ol_span_corpus_build(&build, &text, 1, 100, &err), OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "example 0, token 2: 100"));
-	assert_int_equal(ol_spans_build(&build, &good, 1, 100, &err), OL_OK);
+	assert_int_equal(ol_span_corpus_build(&build, &good, 1, 100, &err), OL_OK);
 	struct ol_span_corpus corpus = build.corpus;
 	corpus.suffixes = bad;
-	assert_int_equal(ol_spans_find(spans, &count, &corpus, answer, 10, &err), OL_ERR_INPUT);
+	assert_int_equal(ol_span_corpus_find(spans, &count, &corpus, answer, 10, &err),
+			 OL_ERR_INPUT);
 	corpus.vocab = 2; /* the counts no longer add up */
-	assert_int_equal(ol_spans_check(&corpus, "FILE", &err), OL_ERR_INPUT);
+	assert_int_equal(ol_span_corpus_check(&corpus, "FILE", &err), OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "FILE"));
-	ol_span_build_release(&build);
-	assert_int_equal(ol_spans_build(&build, NULL, 0, 100, &err), OL_OK);
-	assert_int_equal(ol_spans_find(spans, &count, &build.corpus, answer, 10, &err), OL_OK);
+	ol_span_corpus_release(&build);
+	assert_int_equal(ol_span_corpus_build(&build, NULL, 0, 100, &err), OL_OK);
+	assert_int_equal(ol_span_corpus_find(spans, &count, &build.corpus, answer, 10, &err),
+			 OL_OK);
 	assert_int_equal(count, 0);
-	ol_span_build_release(&build);
+	ol_span_corpus_release(&build);
 }
 
 int main(void)

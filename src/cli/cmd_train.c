@@ -14,7 +14,7 @@ struct train_line {
 	struct ol_train_request q;
 	const char *method, *format, *weights;
 	struct ol_texts data, more;
-	bool json, quiet;
+	bool json, quiet, no_index;
 	int memory_mb;
 	char own_name[OL_NAME_MAX + 1];
 };
@@ -210,24 +210,36 @@ static json_t *number(double value)
 
 static int print_result(const struct train_line *l, const struct ol_train_result *r)
 {
-	char hex[65];
+	char hex[65], root[65];
 	ol_hex(hex, r->sha256, sizeof r->sha256);
+	if (r->indexed)
+		ol_hex(root, r->index.root, sizeof r->index.root);
 	if (l->json)
 		return ol_print_json(json_pack(
-			"{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:s}",
+			"{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:s, s:o}",
 			r->adapter ? "adapter" : "model", l->q.name,
 			r->adapter ? "adapter_sha256" : "model_id", hex, "train_loss",
 			number(r->train_loss), "eval_loss", number(r->eval_loss), "eval_perplexity",
 			number(r->eval_perplexity), "eval_nats_per_byte",
 			number(r->eval_nats_per_byte), "tokens_per_second",
 			number(r->tokens_per_second), "steps", r->steps, "best_step", r->best_step,
-			"examples", (json_int_t)r->examples, "path", r->path));
+			"examples", (json_int_t)r->examples, "path", r->path, "index",
+			r->indexed ? json_string(root) : json_null()));
 	printf("%s: %d steps in %.1f s, %.0f tokens/s; training loss %.4f", l->q.name, r->steps,
 	       r->seconds, r->tokens_per_second, r->train_loss);
 	if (isfinite(r->eval_loss))
 		printf(", held-out loss %.4f (step %d)", r->eval_loss, r->best_step);
 	printf("\n%s %s\n%s\n", r->adapter ? "sha256" : "id", hex, r->path);
+	if (r->indexed)
+		ol_print_index(&r->index);
 	return 0;
+}
+
+static bool show_index(void *context, const char *what, uint32_t done, uint32_t total)
+{
+	const struct screen *screen = context;
+	bool show = screen->terminal && !screen->quiet;
+	return ol_show_index_progress(&show, what, done, total);
 }
 
 static int run_line(struct train_line *l)
@@ -236,6 +248,7 @@ static int run_line(struct train_line *l)
 	struct ol_train_result result;
 	struct ol_error err = {0};
 	enum ol_status s = check_line(l, &err);
+	l->q.index = !l->no_index;
 	l->q.code = ol_code_version;
 	l->q.color = isatty(STDOUT_FILENO) != 0;
 	l->q.watch = (struct ol_train_watch){.notice = show_notice,
@@ -244,6 +257,7 @@ static int run_line(struct train_line *l)
 					     .sample = show_sample,
 					     .saved = show_saved,
 					     .preview = show_preview,
+					     .index = show_index,
 					     .context = &screen};
 	ol_interrupt_catch();
 	if (s == OL_OK)
@@ -324,6 +338,8 @@ int ol_command_train(int argc, char **argv)
 			  "for activations (default: by the machine)"),
 		OL_NUMBER(INT, "preview", 0, l.q.preview, "N", 1, 1 << 24,
 			  "show N examples as the model sees them; train nothing"),
+		OL_FLAG("no-index", 0, l.no_index,
+			"no attribution index, though contributors are known"),
 		OL_FLAG("quiet", 'q', l.quiet, "no progress"),
 		OL_FLAG("json", 0, l.json, "end with one line of JSON"),
 	};

@@ -25,6 +25,8 @@ int ol_command_signer(int argc, char **argv);
 int ol_command_account(int argc, char **argv);
 int ol_command_keys(int argc, char **argv);
 int ol_command_train_job(int argc, char **argv); /* not listed: for the server */
+int ol_command_index(int argc, char **argv);
+int ol_command_attribute(int argc, char **argv);
 
 /* Which code this program was built from: `git describe`, or the version. */
 extern const char *ol_code_version;
@@ -38,6 +40,11 @@ int ol_print_json(json_t *object);
 /* Adds "adapter_sha256" where there is an adapter. */
 struct ol_adapter;
 void ol_json_adapter(json_t *object, const struct ol_adapter *adapter);
+/* For ol_adapter_index_request.progress (context: a bool, whether a terminal looks on), and its
+ * result in words. */
+bool ol_show_index_progress(void *context, const char *what, uint32_t done, uint32_t total);
+struct ol_index_result;
+void ol_print_index(const struct ol_index_result *result);
 /* True after Ctrl-C; ol_interrupt_catch makes Ctrl-C set it (a second one kills). */
 void ol_interrupt_catch(void);
 bool ol_interrupted(void);

@@ -16,6 +16,8 @@ static const struct {
 	{"adapters", "the adapters that are here", ol_command_adapters},
 	{"import-adapter", "bring in a LoRA adapter: a PEFT folder", ol_command_import_adapter},
 	{"reproduce", "train an adapter again, and compare the hash", ol_command_reproduce},
+	{"index", "make what an adapter's answers are attributed by", ol_command_index},
+	{"attribute", "who shaped an answer", ol_command_attribute},
 	{"export", "hand out an adapter or a model in other programs' formats", ol_command_export},
 	{"generate", "continue a text, or answer in chat", ol_command_generate},
 	{"train", "an adapter, or a whole model, from your data", ol_command_train},

@@ -109,6 +109,8 @@ struct ol_tape_backward {
 	/* May be NULL. Called by the owning thread; head rows come in several calls. */
 	void (*observe)(void *context, const struct ol_tape_view *view);
 	void *context;
+	const bool *observed; /* (ol_linear_count()) which linears are shown; NULL: all. Below the
+			       * lowest of them, and of the wanted gradients, nothing is run */
 };
 
 /* After forward, once. Adds into the gradients. Layers below the lowest wanted gradient are left

@@ -22,7 +22,7 @@ static bool linear_wanted(const struct ol_tape *t, int layer, enum ol_linear lin
 	const struct ol_tape_backward *r = t->request;
 	const int index = ol_linear_index(t->config, layer, linear);
 	const struct ol_adapter_view *adapter = t->batch->adapter;
-	if (r->observe)
+	if (ol_tape_is_observed(t, layer, linear))
 		return true;
 	if (r->lora && adapter && adapter->linears[index].rank > 0 &&
 	    (r->lora[index].a || r->lora[index].b))

@@ -154,6 +154,8 @@ void ol_tape_group_pull(struct ol_tape *t, const struct ol_tape_group *g, int th
 void ol_tape_group_spread(struct ol_tape *t, struct ol_tape_group *g);
 void ol_tape_group_drop(struct ol_tape *t, const struct ol_tape_group *g, int thread, int row0,
 			int row1);
+/* Whether the observer is to see a linear. */
+bool ol_tape_is_observed(const struct ol_tape *t, int layer, enum ol_linear linear);
 /* Whether a gradient or the observer reads the group's x in backward. */
 bool ol_tape_group_reads_x(const struct ol_tape *t, const struct ol_tape_group *g);
 void ol_tape_add_vector(struct ol_tape *t, struct ol_tape_vector vector);

@@ -67,11 +67,19 @@ static float *weight_gradient_of(const struct ol_tape *t, const struct ol_tape_g
 					       : all->layers[g->layer].linears[g->linears[i]];
 }
 
+bool ol_tape_is_observed(const struct ol_tape *t, int layer, enum ol_linear linear)
+{
+	const struct ol_tape_backward *r = t->request;
+	return r->observe &&
+	       (!r->observed || r->observed[ol_linear_index(t->config, layer, linear)]);
+}
+
 bool ol_tape_group_reads_x(const struct ol_tape *t, const struct ol_tape_group *g)
 {
-	bool reads = t->request->observe != NULL;
+	bool reads = false;
 	for (int i = 0; i < g->count; i++)
-		reads = reads || gradient_of(t, g, i)->a || weight_gradient_of(t, g, i);
+		reads = reads || ol_tape_is_observed(t, g->layer, g->linears[i]) ||
+			gradient_of(t, g, i)->a || weight_gradient_of(t, g, i);
 	return reads;
 }
 
@@ -307,7 +315,9 @@ static void add_dx_tasks(struct ol_tape *t, const struct ol_tape_group *g)
 
 static void observe(const struct ol_tape *t, const struct ol_tape_group *g)
 {
-	for (int i = 0; i < g->count && t->request->observe; i++) {
+	for (int i = 0; i < g->count; i++) {
+		if (!ol_tape_is_observed(t, g->layer, g->linears[i]))
+			continue;
 		const struct ol_tape_view view = {
 			.layer = g->layer,
 			.linear = g->linears[i],

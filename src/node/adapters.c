@@ -199,9 +199,9 @@ static void remove_folder(const char *folder)
 	rmdir(folder);
 }
 
-static enum ol_status fill_folder(const char *folder, const char *name,
-				  const struct ol_adapter *adapter,
-				  const struct ol_manifest *manifest, struct ol_error *err)
+enum ol_status ol_adapter_amend(const char *folder, const char *name,
+				const struct ol_adapter *adapter,
+				const struct ol_manifest *manifest, struct ol_error *err)
 {
 	struct ol_buf text, card;
 	ol_buf_init(&text, OL_MANIFEST_MAX);
@@ -211,14 +211,20 @@ static enum ol_status fill_folder(const char *folder, const char *name,
 	    !ol_manifest_card(&card, manifest, name, adapter))
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for the manifest of \"%s\"", name);
 	if (s == OL_OK)
-		s = ol_adapter_write(adapter, folder, err);
-	if (s == OL_OK)
 		s = write_text(folder, manifest_name, &text, err);
 	if (s == OL_OK)
 		s = write_text(folder, "README.md", &card, err);
 	ol_buf_release(&card);
 	ol_buf_release(&text);
 	return s;
+}
+
+static enum ol_status fill_folder(const char *folder, const char *name,
+				  const struct ol_adapter *adapter,
+				  const struct ol_manifest *manifest, struct ol_error *err)
+{
+	const enum ol_status s = ol_adapter_write(adapter, folder, err);
+	return s == OL_OK ? ol_adapter_amend(folder, name, adapter, manifest, err) : s;
 }
 
 /* Puts the new folder in the old one's place. A crash between the two renames leaves the old one

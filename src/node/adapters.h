@@ -38,4 +38,10 @@ OL_MUST_CHECK enum ol_status ol_adapter_install(const struct ol_home *home, cons
 						struct ol_manifest *manifest, bool replace,
 						struct ol_error *err);
 
+/* Writes an installed adapter's manifest and card anew, after something was measured about it. */
+OL_MUST_CHECK enum ol_status ol_adapter_amend(const char *folder, const char *name,
+					      const struct ol_adapter *adapter,
+					      const struct ol_manifest *manifest,
+					      struct ol_error *err);
+
 #endif

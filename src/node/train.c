@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "math/functions.h"
 #include "node/adapters.h"
+#include "node/attribute_index.h"
 #include "node/greedy.h"
 #include "node/runtime.h"
 #include "node/train_files.h"
@@ -596,6 +597,35 @@ static enum ol_status describe(struct run *r, struct ol_manifest *m, struct ol_e
 	return s == OL_OK ? describe_from(r, m, err) : s;
 }
 
+/* Whoever gave an example without a name cannot be named. */
+static bool knows_contributors(const struct run *r)
+{
+	for (size_t i = 0; i < ol_dataset_count(r->dataset); i++)
+		if (strcmp(ol_dataset_at(r->dataset, i)->contributor, "unknown") != 0)
+			return true;
+	return false;
+}
+
+/* The adapter is there already: without an index it is still an adapter. */
+static void make_index(struct run *r)
+{
+	struct ol_error why = {0};
+	struct ol_adapter_index_request q = {.adapter = r->q->name,
+					     .data = r->q->data,
+					     .data_count = r->q->data_count,
+					     .progress = r->q->watch.index,
+					     .context = r->q->watch.context};
+	ol_index_wish_init(&q.wish);
+	if (!r->q->index || r->config.method == OL_TRAIN_DPO || !knows_contributors(r))
+		return;
+	r->result->indexed = ol_adapter_index(&r->result->index, &r->home, &q, &why) == OL_OK;
+	if (!r->result->indexed)
+		notice(r,
+		       "the adapter is made, but not the index that its answers are attributed by "
+		       "(%s): `openledger index %s` makes it",
+		       why.text, r->q->name);
+}
+
 static enum ol_status publish_adapter(struct run *r, struct ol_error *err)
 {
 	static const char *const files[] = {"metrics.jsonl", "examples.jsonl"};
@@ -617,6 +647,8 @@ static enum ol_status publish_adapter(struct run *r, struct ol_error *err)
 	r->result->adapter = true;
 	ol_adapter_close(adapter);
 	ol_manifest_release(&manifest);
+	if (s == OL_OK)
+		make_index(r);
 	return s;
 }
 

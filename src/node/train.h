@@ -9,6 +9,7 @@
 #ifndef OL_NODE_TRAIN_H
 #define OL_NODE_TRAIN_H
 
+#include "attrib/build.h"
 #include "node/home.h"
 #include "train/trainer.h"
 
@@ -48,6 +49,8 @@ struct ol_train_watch {
 	void (*saved)(void *context, int step);
 	void (*preview)(void *context, const char *text);
 	void *context;
+	/* The index is being made; false leaves it to `openledger index`. */
+	bool (*index)(void *context, const char *what, uint32_t done, uint32_t total);
 };
 
 struct ol_train_request {
@@ -61,11 +64,12 @@ struct ol_train_request {
 	enum ol_data_format format;
 	struct ol_train_wish wish;
 	bool resume, replace;
-	int preview;                   /* examples to show; then nothing is trained */
-	bool color;                    /* of the preview                            */
-	int samples;                   /* answers at each evaluation                */
-	int checkpoint_steps;          /* 0: by time, and at evaluations            */
-	size_t memory_max;             /* 0: choose                                 */
+	bool index;           /* make the attribution index where contributors are known          */
+	int preview;          /* examples to show; then nothing is trained */
+	bool color;           /* of the preview                            */
+	int samples;          /* answers at each evaluation                */
+	int checkpoint_steps; /* 0: by time, and at evaluations            */
+	size_t memory_max;    /* 0: choose                                 */
 	enum ol_weight_type full_type; /* of the model that full training writes    */
 	const char *code;              /* which code this is, for the manifest; NULL: the version */
 	struct ol_train_watch watch;
@@ -81,6 +85,8 @@ struct ol_train_result {
 	double tokens_per_second, seconds; /* of this process */
 	int steps, best_step;
 	size_t examples;
+	bool indexed;
+	struct ol_index_result index;
 };
 
 /* OL_ERR_CANCELLED: stopped by the watcher; the sentence says how to go on. */

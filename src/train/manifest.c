@@ -23,6 +23,7 @@ void ol_manifest_init(struct ol_manifest *manifest)
 		.eval_nats_per_byte = NAN,
 		.seconds = NAN,
 		.tokens_per_second = NAN,
+		.fidelity = {0, NAN, NAN, NAN, NAN, NAN, NAN},
 	};
 	snprintf(manifest->arithmetic, sizeof manifest->arithmetic, "%s", OL_ARITHMETIC_VERSION);
 	snprintf(manifest->code, sizeof manifest->code, "%s", OL_VERSION);
@@ -264,6 +265,20 @@ static json_t *training_json(const struct ol_manifest *m)
 			 "eval_nats_per_byte", real_json(m->eval_nats_per_byte));
 }
 
+static json_t *attribution_json(const struct ol_manifest *m)
+{
+	const struct ol_manifest_fidelity *f = &m->fidelity;
+	return json_pack("{s:o, s:o}", "index", hex_json(m->index_root), "fidelity",
+			 f->subsets == 0
+				 ? json_null()
+				 : json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "subsets",
+					     f->subsets, "alpha", real_json(f->alpha), "queries",
+					     real_json(f->queries), "lds", real_json(f->lds),
+					     "ceiling", real_json(f->ceiling), "removal",
+					     real_json(f->removal), "shapley",
+					     real_json(f->shapley)));
+}
+
 static json_t *run_json(const struct ol_manifest *m)
 {
 	json_t *paths = json_array();
@@ -276,13 +291,15 @@ static json_t *run_json(const struct ol_manifest *m)
 
 bool ol_manifest_write(struct ol_buf *text, const struct ol_manifest *manifest)
 {
-	json_t *root =
-		json_pack("{s:i, s:o, s:{s:s, s:o}, s:s, s:s, s:o, s:o}", "manifest", VERSION,
-			  "adapter_sha256", hex_json(manifest->adapter_sha256), "base", "name",
-			  manifest->base_name, "id", hex_json(manifest->base_id), "arithmetic",
-			  manifest->arithmetic, "code", manifest->code, "training",
-			  training_json(manifest), "run", run_json(manifest));
-	char *dump = root ? json_dumps(root, DUMP) : NULL;
+	json_t *root = json_pack("{s:i, s:o, s:{s:s, s:o}, s:s, s:s, s:o}", "manifest", VERSION,
+				 "adapter_sha256", hex_json(manifest->adapter_sha256), "base",
+				 "name", manifest->base_name, "id", hex_json(manifest->base_id),
+				 "arithmetic", manifest->arithmetic, "code", manifest->code,
+				 "training", training_json(manifest));
+	bool whole = !manifest->indexed ||
+		     json_object_set_new(root, "attribution", attribution_json(manifest)) == 0;
+	whole = json_object_set_new(root, "run", run_json(manifest)) == 0 && whole;
+	char *dump = root && whole ? json_dumps(root, DUMP) : NULL;
 	const bool ok = dump && ol_buf_append_text(text, dump) && ol_buf_append_text(text, "\n");
 	free(dump);
 	json_decref(root);
@@ -450,6 +467,31 @@ static enum ol_status read_training(const struct reader *r, const json_t *traini
 	return s;
 }
 
+/* Where there is no index there is no such member. */
+static enum ol_status read_attribution(const struct reader *r, const json_t *attribution)
+{
+	struct ol_manifest_fidelity *f = &r->m->fidelity;
+	const json_t *fidelity = json_object_get(attribution, "fidelity");
+	uint64_t subsets;
+	if (!attribution)
+		return OL_OK;
+	r->m->indexed = true;
+	if (!read_hex(r->m->index_root, json_object_get(attribution, "index")))
+		return damaged(r, "index");
+	if (json_is_null(fidelity))
+		return OL_OK;
+	if (!read_count(&subsets, json_object_get(fidelity, "subsets")) || subsets == 0 ||
+	    subsets > INT32_MAX || !read_real(&f->alpha, json_object_get(fidelity, "alpha")) ||
+	    !read_real(&f->queries, json_object_get(fidelity, "queries")) ||
+	    !read_real(&f->lds, json_object_get(fidelity, "lds")) ||
+	    !read_real(&f->ceiling, json_object_get(fidelity, "ceiling")) ||
+	    !read_real(&f->removal, json_object_get(fidelity, "removal")) ||
+	    !read_real(&f->shapley, json_object_get(fidelity, "shapley")))
+		return damaged(r, "fidelity");
+	f->subsets = (int)subsets;
+	return OL_OK;
+}
+
 static enum ol_status read_root(const struct reader *r, const json_t *root)
 {
 	struct ol_manifest *m = r->m;
@@ -474,7 +516,10 @@ static enum ol_status read_root(const struct reader *r, const json_t *root)
 	    !read_real(&m->seconds, json_object_get(run, "seconds")) ||
 	    !read_real(&m->tokens_per_second, json_object_get(run, "tokens_per_second")))
 		return damaged(r, "run");
-	return read_training(r, json_object_get(root, "training"), json_object_get(run, "paths"));
+	const enum ol_status s = read_attribution(r, json_object_get(root, "attribution"));
+	return s == OL_OK ? read_training(r, json_object_get(root, "training"),
+					  json_object_get(run, "paths"))
+			  : s;
 }
 
 /* One text per manifest: what this program would not have written is refused. */

@@ -29,6 +29,18 @@ struct ol_manifest_contributor {
 	uint64_t examples;
 };
 
+/* How well an adapter's scores foretell what retraining does (docs/ATTRIBUTION.md). NaN: not
+ * measured. */
+struct ol_manifest_fidelity {
+	int subsets;  /* random subsets that were retrained; 0: nothing was measured */
+	double alpha; /* part of the examples in each                                */
+	double queries;
+	double lds;     /* rank correlation, scores against retraining                 */
+	double ceiling; /* one retraining against another: the best is about its root  */
+	double removal; /* loss without the best examples over loss without random ones */
+	double shapley; /* total variation between shares and exact Shapley values     */
+};
+
 struct ol_manifest {
 	uint8_t adapter_sha256[OL_SHA256_BYTES];
 	char base_name[256];
@@ -48,6 +60,11 @@ struct ol_manifest {
 	size_t contributor_count;
 	/* NaN: not measured. Nats per answer token, and per byte of the answers. */
 	double train_loss, eval_loss, eval_perplexity, eval_nats_per_byte;
+
+	/* Its attribution index, once there is one, and how faithful that is. */
+	bool indexed;
+	uint8_t index_root[OL_SHA256_BYTES];
+	struct ol_manifest_fidelity fidelity;
 
 	/* How it went: not a function of the above. */
 	char created[24]; /* "2026-11-22T21:47:16Z" */

@@ -167,6 +167,30 @@ static void put_sources(struct ol_buf *out, const struct ol_manifest *m)
 	ol_buf_append_text(out, "\n");
 }
 
+static void put_attribution(struct ol_buf *out, const struct ol_manifest *m)
+{
+	const struct ol_manifest_fidelity *f = &m->fidelity;
+	ol_buf_append_text(out, "## Attribution\n\nWho shaped an answer follows from the index `");
+	put_hex(out, m->index_root);
+	ol_buf_append_text(out, "`\n(`openledger attribute`). ");
+	if (f->subsets == 0) {
+		ol_buf_append_text(out, "How well its scores foretell retraining was not measured "
+					"yet (`openledger fidelity`).\n\n");
+		return;
+	}
+	ol_buf_printf(out,
+		      "Measured by retraining on %d random subsets of %.0f%% of the examples, "
+		      "%.0f queries:\n\n",
+		      f->subsets, 100.0 * f->alpha, f->queries);
+	put_metric(out, "rank correlation of scores with retraining (LDS)", f->lds);
+	put_metric(out, "of one retraining with another (ceiling; the best LDS is about its root)",
+		   f->ceiling);
+	put_metric(out, "loss without the best examples, over that without as many at random",
+		   f->removal);
+	put_metric(out, "distance of the shares to exact Shapley values", f->shapley);
+	ol_buf_append_text(out, "\n");
+}
+
 bool ol_manifest_card(struct ol_buf *text, const struct ol_manifest *manifest, const char *name,
 		      const struct ol_adapter *adapter)
 {
@@ -193,6 +217,8 @@ bool ol_manifest_card(struct ol_buf *text, const struct ol_manifest *manifest, c
 		ol_buf_append_text(text, "It was made elsewhere and imported: what it was trained "
 					 "on is not known here.\n\n");
 	}
+	if (manifest->indexed)
+		put_attribution(text, manifest);
 	ol_buf_printf(text, "## Use\n\n    openledger generate -m %s --chat -p \"…\"\n", name);
 	return !text->failed;
 }
