@@ -680,6 +680,7 @@ enum ol_status ol_index_rebuild(const char *path, const struct ol_disk *journal,
 				   : ol_fail(err, OL_ERR_FULL, "the path %s is too long", path);
 	if (s == OL_OK)
 		s = ol_index_open(&index, fresh.data, err);
+	OL_ASSERT(index || s != OL_OK);
 	/* A crash leaves a file that is thrown away: nothing needs to be durable on the way. */
 	if (s == OL_OK)
 		s = run(index,

@@ -42,7 +42,7 @@ enum ol_status index_fail(const struct ol_index *index, int code, const char *wh
 OL_MUST_CHECK enum ol_status index_position(struct ol_index *index,
 					    struct ol_journal_mark *mark_out, struct ol_error *err);
 
-/* A transfer's id as it stands in the file: 16 bytes, time first, so that young ids lie together. */
+/* A transfer's id as it stands in the file: 16 bytes, time first: young ids lie together. */
 static inline void index_put_id(uint8_t out[16], struct ol_id id)
 {
 	for (int i = 0; i < 8; i++) {

@@ -23,7 +23,7 @@ enum { OL_PUBLISHER_INTERVAL_MS = 200 };
  * publisher. On the publisher's thread. */
 struct ol_checkpoint_signer {
 	enum ol_status (*sign)(void *self, struct ol_buf *note,
-			       const struct ol_checkpoint *checkpoint, struct ol_error *err);
+			       const struct ol_log_checkpoint *checkpoint, struct ol_error *err);
 	void *self;
 };
 
@@ -60,7 +60,7 @@ OL_MUST_CHECK enum ol_status ol_publisher_settle(struct ol_publisher *publisher,
 /* The newest checkpoint; its note is appended to note (NULL: not wanted). NOT_FOUND: there is none
  * yet. */
 OL_MUST_CHECK enum ol_status ol_publisher_checkpoint(struct ol_publisher *publisher,
-						     struct ol_checkpoint *checkpoint_out,
+						     struct ol_log_checkpoint *checkpoint_out,
 						     struct ol_buf *note, struct ol_error *err);
 /* Appends the proof of an event as text (c2sp.org/tlog-proof, ledger/proof.h), under the newest
  * checkpoint. extra (NULL: none) travels with it and proves nothing. NOT_FOUND: no checkpoint
