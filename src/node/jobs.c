@@ -20,6 +20,22 @@ void jobs_wake(struct ol_jobs *jobs)
 		errno = 0;
 }
 
+void ol_jobs_watch(struct ol_jobs *jobs, void (*on_event)(void *context), void *context)
+{
+	pthread_mutex_lock(&jobs->watch_lock);
+	jobs->on_event = on_event;
+	jobs->watch_context = context;
+	pthread_mutex_unlock(&jobs->watch_lock);
+}
+
+void jobs_tell(struct ol_jobs *jobs)
+{
+	pthread_mutex_lock(&jobs->watch_lock);
+	if (jobs->on_event)
+		jobs->on_event(jobs->watch_context);
+	pthread_mutex_unlock(&jobs->watch_lock);
+}
+
 /* What ran when the last server ended goes on; what was to be cancelled or paused is. */
 static enum ol_status recover(struct ol_jobs *jobs, struct ol_error *err)
 {
@@ -90,6 +106,7 @@ enum ol_status ol_jobs_open(struct ol_jobs **jobs_out, const struct ol_home *hom
 	jobs->store = store;
 	jobs->files = files;
 	jobs->options = *options;
+	pthread_mutex_init(&jobs->watch_lock, NULL);
 	set_defaults(&jobs->options);
 	jobs->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	enum ol_status s = jobs->wake < 0 ? ol_fail(err, OL_ERR_IO, "cannot make an eventfd: %s",
@@ -125,6 +142,7 @@ void ol_jobs_close(struct ol_jobs *jobs)
 	}
 	if (jobs->wake >= 0)
 		close(jobs->wake);
+	pthread_mutex_destroy(&jobs->watch_lock);
 	free(jobs);
 }
 
@@ -168,7 +186,7 @@ enum ol_status ol_jobs_create(struct ol_jobs *jobs, json_t **job_out, const char
 	if (s == OL_OK) {
 		*job_out = job_json(&job);
 		jobs_wake(jobs);
-		job_tell(jobs, job.id);
+		jobs_tell(jobs);
 	}
 	job_release(&job);
 	return s;
@@ -247,7 +265,7 @@ enum ol_status ol_jobs_act(struct ol_jobs *jobs, json_t **job_out, const char *a
 			job.status = OL_JOB_PAUSED;
 		*job_out = job_json(&job);
 		jobs_wake(jobs);
-		job_tell(jobs, id);
+		jobs_tell(jobs);
 	}
 	job_release(&job);
 	return s;

@@ -52,8 +52,6 @@ struct ol_jobs_options {
 	/* A model was made, and its job is about to be called succeeded; on the jobs' own thread,
 	 * with no lock held; possibly twice for one model. */
 	void (*on_model)(void *context, const char *model, const char *account);
-	/* There are new events of a job: look at them. Any thread; must not call back into jobs. */
-	void (*on_event)(void *context, const char *job);
 	void *context;
 	int account_open_max;  /* jobs of one account that are not over; 0: 16     */
 	uint64_t memory_max;   /* of a trainer; 0: half of the machine's           */
@@ -69,6 +67,11 @@ OL_MUST_CHECK enum ol_status ol_jobs_open(struct ol_jobs **jobs_out, const struc
 					  struct ol_error *err);
 /* Asks the trainer for a checkpoint, waits for its end; its job stays queued. NULL is allowed. */
 void ol_jobs_close(struct ol_jobs *jobs);
+
+/* on_event is called when there are new events of some job: look at them. On any thread; it must
+ * not wait, nor call back into jobs. One watcher; NULL takes it back, and then it is not running any
+ * more. */
+void ol_jobs_watch(struct ol_jobs *jobs, void (*on_event)(void *context), void *context);
 
 /* Why a request was refused: field is the parameter's name ("hyperparameters.n_epochs"), or "". */
 struct ol_job_refusal {

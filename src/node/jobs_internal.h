@@ -37,6 +37,9 @@ struct ol_jobs {
 	int wake; /* eventfd */
 	bool running;
 	_Atomic bool closing;
+	pthread_mutex_t watch_lock;
+	void (*on_event)(void *context);
+	void *watch_context;
 };
 void jobs_wake(struct ol_jobs *jobs);
 
@@ -67,8 +70,8 @@ OL_MUST_CHECK enum ol_status job_checkpoint(struct ol_jobs *jobs, const char *jo
 int64_t job_tokens_at(struct ol_jobs *jobs, const char *job, int64_t step);
 OL_MUST_CHECK enum ol_status job_count_open(struct ol_jobs *jobs, const char *account,
 					    int *count_out, struct ol_error *err);
-/* Tells the streams. */
-void job_tell(const struct ol_jobs *jobs, const char *job);
+/* Tells the watcher. */
+void jobs_tell(struct ol_jobs *jobs);
 json_t *job_json(const struct job *job);
 
 /* ---- jobs_request.c ---- */

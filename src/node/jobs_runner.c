@@ -68,7 +68,7 @@ static enum ol_status end_write(struct run *r, enum ol_status s, struct ol_error
 		s = job_update(r->jobs, &r->job, err);
 	s = ol_store_end(r->jobs->store, s, err);
 	if (s == OL_OK)
-		job_tell(r->jobs, r->job.id);
+		jobs_tell(r->jobs);
 	return s;
 }
 

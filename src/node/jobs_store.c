@@ -265,12 +265,6 @@ int64_t job_tokens_at(struct ol_jobs *jobs, const char *job, int64_t step)
 	return ol_query_close(&q, NULL) == OL_OK ? tokens : 0;
 }
 
-void job_tell(const struct ol_jobs *jobs, const char *job)
-{
-	if (jobs->options.on_event)
-		jobs->options.on_event(jobs->options.context, job);
-}
-
 /* ---- As the API shows them ---- */
 
 static json_t *integer_or_null(int64_t value)

@@ -27,7 +27,7 @@ enum {
 	OL_KEY_ID_CHARS = 16,    /* "key-", 12          */
 	OL_KEY_NAME_MAX = 64,    /* bytes of UTF-8      */
 	OL_KEY_HINT_CHARS = 7,   /* "ol-4fQz"           */
-	OL_ACCOUNT_MAX = 63,     /* of name characters; "local", or 0x… */
+	OL_ACCOUNT_MAX = 79,     /* of name characters; "local", or 0x… */
 	OL_KEYS_MAX = 1000000    /* ever made on a node */
 };
 /* Of requests and tokens; of a minute's, a day's, a life's. */

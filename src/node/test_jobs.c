@@ -186,9 +186,8 @@ static void on_model(void *context, const char *model, const char *account)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static void on_event(void *context, const char *job)
+static void on_event(void *context)
 {
-	(void)job;
 	atomic_fetch_add(&((struct world *)context)->events, 1);
 }
 
@@ -200,7 +199,6 @@ static void open_world(struct world *w, bool run)
 	const struct ol_files_options none = {0};
 	const struct ol_jobs_options options = {.launcher = w->launcher,
 						.on_model = on_model,
-						.on_event = on_event,
 						.context = w,
 						.account_open_max = 6,
 						.normal_priority = true,
@@ -209,6 +207,7 @@ static void open_world(struct world *w, bool run)
 	assert_int_equal(ol_files_open(&w->files, &w->home, w->store, &none, true, &err), OL_OK);
 	if (ol_jobs_open(&w->jobs, &w->home, w->store, w->files, &options, &err) != OL_OK)
 		fail_msg("%s", err.text);
+	ol_jobs_watch(w->jobs, on_event, w);
 }
 
 static void close_world(struct world *w)
