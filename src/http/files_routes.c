@@ -75,7 +75,8 @@ static struct form *form_of(struct ol_http_request *request)
 	return form;
 }
 
-/* Some programs send a whole path. One byte more than a name may have stays: it is refused later. */
+/* Some programs send a whole path. One byte more than a name may have stays: that is refused
+ * later. */
 static void take_name(struct form *form, const char *filename)
 {
 	const char *name = filename;

@@ -23,8 +23,8 @@ OL_MUST_CHECK enum ol_status ol_files_api_open(struct ol_files_api **api_out,
 void ol_files_api_close(struct ol_files_api *api);
 void ol_files_routes(struct ol_http_route out[OL_FILES_ROUTES], struct ol_files_api *api);
 
-/* A query parameter as a number in [low, high]; absent: otherwise. False: refused (400), the request
- * is finished. */
+/* A query parameter as a number in [low, high]; absent: otherwise. False: refused (400), the
+ * request is finished. */
 OL_MUST_CHECK bool ol_query_number(struct ol_http_request *request, int *out, const char *name,
 				   int low, int high, int otherwise);
 

@@ -69,8 +69,8 @@ OL_MUST_CHECK enum ol_status ol_jobs_open(struct ol_jobs **jobs_out, const struc
 void ol_jobs_close(struct ol_jobs *jobs);
 
 /* on_event is called when there are new events of some job: look at them. On any thread; it must
- * not wait, nor call back into jobs. One watcher; NULL takes it back, and then it is not running any
- * more. */
+ * not wait, nor call back into jobs. One watcher; NULL takes it back, and then it is not running
+ * any more. */
 void ol_jobs_watch(struct ol_jobs *jobs, void (*on_event)(void *context), void *context);
 
 /* Why a request was refused: field is the parameter's name ("hyperparameters.n_epochs"), or "". */
