@@ -57,7 +57,7 @@ static enum ol_status replay_record(void *context, const struct ol_record *recor
 	for (uint32_t i = 0; i < record->event_count; i++)
 		if (!all_posted(replay->transfer_results, &record->events[i]))
 			return fail_record(err, record, "logs an event that was not paid");
-	replay->records++;
+	replay->records += !record->seal;
 	replay->transfers += p->transfer_count;
 	replay->events += record->event_count;
 	return OL_OK;

@@ -229,6 +229,19 @@ static enum ol_status read_header(struct snapshot_header *header, const struct o
 	return OL_OK;
 }
 
+/* Reads what is left: are all the bytes what the header says? */
+static bool rest_is_good(struct in *in, const struct snapshot_header *header)
+{
+	uint8_t hash[32], *chunk = ol_block_alloc(CHUNK);
+	bool good = chunk != NULL;
+	while (good && in->left > 0)
+		good = get_bytes(in, chunk, (size_t)OL_MIN(in->left, CHUNK), NULL) == OL_OK;
+	ol_block_free(chunk, CHUNK);
+	ol_sha256_final(&in->hash, hash);
+	good = good && memcmp(hash, header->book, sizeof hash) == 0;
+	return ol_sha256_init(&in->hash) && good;
+}
+
 static enum ol_status load_one(struct ol_book *book, struct ol_journal_mark *covers,
 			       const struct ol_disk *disk, uint64_t sequence, struct ol_error *err)
 {
@@ -246,6 +259,8 @@ static enum ol_status load_one(struct ol_book *book, struct ol_journal_mark *cov
 	if (s == OL_OK) {
 		in.left = header.bytes;
 		s = ol_book_load(book, get_bytes, &in, err);
+		if (s == OL_ERR_FULL && !rest_is_good(&in, &header))
+			s = OL_ERR_INPUT; /* a damaged count, not a large book */
 		ol_sha256_final(&in.hash, hash);
 		if (s == OL_OK && (in.left != 0 || memcmp(hash, header.book, sizeof hash) != 0))
 			s = ol_fail(err, OL_ERR_INPUT, "the snapshot's checksum is wrong");
