@@ -143,9 +143,91 @@ static void test_like_the_plain_book(void **state)
 		      (unsigned long long)seen[OL_POST_EXISTS]);
 }
 
+/* ---- Many transfers ------------------------------------------------------------ */
+
+enum { CROWD = 2000, CROWD_BATCH = OL_BATCH_TRANSFERS_MAX };
+
+static struct ol_account_key crowd_key(uint64_t number)
+{
+	struct ol_account_key key;
+	const uint8_t id[20] = {(uint8_t)number, (uint8_t)(number >> 8), 1};
+	ol_account_key_init(&key, OL_ACCOUNT_ADDRESS, (enum ol_currency)(number % 2), 0, id, 20);
+	return key;
+}
+
+/* Between accounts of one currency, chains, reservations, and what becomes of them. */
+static void crowd_batch(struct ol_transfer *t, struct ol_dice *dice, uint64_t now_ms)
+{
+	for (int i = 0; i < CROWD_BATCH; i++) {
+		const uint64_t roll = ol_dice_next(dice);
+		const uint64_t from = (roll >> 32) % CROWD;
+		uint8_t random[OL_ID_RANDOM_BYTES] = {0};
+		memcpy(random, &roll, sizeof roll);
+		t[i] = (struct ol_transfer){
+			.id = ol_id_make(now_ms, random),
+			.debit = crowd_key(from),
+			.credit = crowd_key((from + 2 + ol_dice_next(dice) % (CROWD - 2) / 2 * 2) %
+					    CROWD),
+			.amount = {1 + roll % 1000},
+			.code = OL_CODE_OTHER};
+		if (roll % 16 < 3) {
+			t[i].flags = OL_TRANSFER_PENDING;
+			t[i].timeout_s = 1 + (uint32_t)(roll >> 40) % 20000;
+		} else if (roll % 16 < 5 && i > 20) {
+			const struct ol_transfer *first = &t[i - 1 - (int)(roll >> 20 & 15)];
+			t[i].debit = first->debit;
+			t[i].credit = first->credit;
+			t[i].pending_id = first->id;
+			t[i].amount.nano = 1 + first->amount.nano / 2;
+			t[i].flags = OL_TRANSFER_POST;
+		}
+		if (roll % 8 == 7 && i + 1 < CROWD_BATCH)
+			t[i].flags |= OL_TRANSFER_LINKED;
+	}
+}
+
+/* Debits equal credits after every batch, and what could not be paid was not. */
+static void test_sums_of_many(void **state)
+{
+	static struct ol_transfer transfers[CROWD_BATCH];
+	static struct ol_account_op ops[CROWD];
+	static uint8_t results[CROWD_BATCH];
+	const struct ol_book_limits many = {CROWD, 4000000, 1000000};
+	const int batches = ol_slow() ? 1300 : 123;
+	uint64_t now_ms = UINT64_C(1800000000000), posted = 0, all = 0;
+	struct ol_dice dice = {11};
+	struct ol_error err;
+	struct ol_postings opening = {.accounts = ops, .account_count = CROWD};
+	struct ol_book *book = open_book(&many, 3);
+	(void)state;
+	for (uint64_t i = 0; i < CROWD; i++)
+		ops[i] = (struct ol_account_op){.key = crowd_key(i),
+						.action = OL_ACCOUNT_OPEN,
+						.flags = i < 40 ? OL_ACCOUNT_OVERDRAFT : 0};
+	ol_book_post(book, results, NULL, &opening, now_ms);
+	for (int b = 0; b < batches; b++) {
+		const struct ol_postings postings = {.transfers = transfers,
+						     .transfer_count = CROWD_BATCH};
+		now_ms += 3600000;
+		crowd_batch(transfers, &dice, now_ms);
+		ol_book_advance(book, now_ms);
+		ol_must(ol_book_admit(book, &postings, &err), &err);
+		ol_book_post(book, NULL, results, &postings, now_ms);
+		ol_must(ol_book_check(book, &err), &err);
+		for (int i = 0; i < CROWD_BATCH; i++)
+			posted += results[i] == OL_POST_OK;
+		all += CROWD_BATCH;
+	}
+	print_message("%llu transfers, %llu posted\n", (unsigned long long)all,
+		      (unsigned long long)posted);
+	assert_true(posted > all / 3 && posted < all);
+	ol_book_close(book);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sums_of_many),
 		cmocka_unit_test(test_like_the_plain_book),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
-/* A small journal, damaged in every way: each bit of it flipped, pieces cut off, files gone. What was
- * acknowledged is never silently changed: either the opening refuses with a sentence, or it says how
- * much it cut off behind the last whole record, and that is what a crash leaves. */
+/* A small journal, damaged in every way: each bit of it flipped, pieces cut off, files gone. What
+ * was acknowledged is never silently changed: either the opening refuses with a sentence, or it
+ * says how much it cut off behind the last whole record, and that is what a crash leaves. */
 #include "tests/support_crash.h"
 
 #include <setjmp.h>
