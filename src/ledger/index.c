@@ -32,13 +32,13 @@ static const char schema[] =
 	"CREATE INDEX transfers_credit ON transfers(credit);"
 	"PRAGMA application_id = 1330399576; PRAGMA user_version = 1;";
 enum { APPLICATION_ID = 1330399576 }; /* "OLIX" */
-_Static_assert(OL_INDEX_VERSION == 1, "PRAGMA user_version in the schema");
+_Static_assert(OL_LEDGER_INDEX_VERSION == 1, "PRAGMA user_version in the schema");
 
 /* The position as it stands in the file. */
 _Static_assert(sizeof(struct ol_journal_mark) == 88, "index v1");
 _Static_assert(offsetof(struct ol_journal_mark, hash) == 40, "index v1");
 
-enum ol_status index_fail(const struct ol_index *index, int code, const char *what,
+enum ol_status index_fail(const struct ol_ledger_index *index, int code, const char *what,
 			  struct ol_error *err)
 {
 	const char *path = index->path && *index->path ? index->path : "the temporary index";
@@ -60,14 +60,15 @@ enum ol_status index_fail(const struct ol_index *index, int code, const char *wh
 	return ol_fail(err, OL_ERR_IO, "%s: %s (%s)", path, said, what);
 }
 
-static enum ol_status run(struct ol_index *index, const char *sql, struct ol_error *err)
+static enum ol_status run(struct ol_ledger_index *index, const char *sql, struct ol_error *err)
 {
 	const int code = sqlite3_exec(index->db, sql, NULL, NULL, NULL);
 	return code == SQLITE_OK ? OL_OK : index_fail(index, code, sql, err);
 }
 
 /* Runs a statement that gives no rows, and makes it ready for the next time. */
-static enum ol_status run_put(struct ol_index *index, sqlite3_stmt *put, struct ol_error *err)
+static enum ol_status run_put(struct ol_ledger_index *index, sqlite3_stmt *put,
+			      struct ol_error *err)
 {
 	const int code = sqlite3_step(put);
 	const enum ol_status s =
@@ -77,7 +78,7 @@ static enum ol_status run_put(struct ol_index *index, sqlite3_stmt *put, struct 
 }
 
 /* The one number that a statement gives. */
-static enum ol_status ask(struct ol_index *index, int64_t *value_out, const char *sql,
+static enum ol_status ask(struct ol_ledger_index *index, int64_t *value_out, const char *sql,
 			  struct ol_error *err)
 {
 	sqlite3_stmt *statement = NULL;
@@ -113,7 +114,7 @@ struct index_touched {
 	uint32_t event_of[OL_BATCH_TRANSFERS_MAX];
 };
 
-static void forget_touched(struct ol_index *index)
+static void forget_touched(struct ol_ledger_index *index)
 {
 	struct index_touched *t = index->touched;
 	if (t->count > 0)
@@ -121,7 +122,7 @@ static void forget_touched(struct ol_index *index)
 	t->count = 0;
 }
 
-static enum ol_status write_touched(struct ol_index *index, struct ol_error *err)
+static enum ol_status write_touched(struct ol_ledger_index *index, struct ol_error *err)
 {
 	struct index_touched *t = index->touched;
 	enum ol_status s = OL_OK;
@@ -156,8 +157,8 @@ static uint64_t slot_of(const struct index_touched *t, const struct ol_account_k
 }
 
 /* What the file knows of an account; a new one gets the next number. */
-static enum ol_status read_account(struct ol_index *index, struct account *a, uint64_t now_ms,
-				   struct ol_error *err)
+static enum ol_status read_account(struct ol_ledger_index *index, struct account *a,
+				   uint64_t now_ms, struct ol_error *err)
 {
 	sqlite3_stmt *get = index->get_account;
 	enum ol_status s = OL_OK;
@@ -186,7 +187,7 @@ static enum ol_status read_account(struct ol_index *index, struct account *a, ui
 	return s;
 }
 
-static enum ol_status touch(struct ol_index *index, struct account **account_out,
+static enum ol_status touch(struct ol_ledger_index *index, struct account **account_out,
 			    const struct ol_account_key *key, uint64_t now_ms, struct ol_error *err)
 {
 	struct index_touched *t = index->touched;
@@ -203,7 +204,7 @@ static enum ol_status touch(struct ol_index *index, struct account **account_out
 
 /* ---- Taking in a record ------------------------------------------------------------ */
 
-static enum ol_status take_account(struct ol_index *index, const struct ol_account_op *op,
+static enum ol_status take_account(struct ol_ledger_index *index, const struct ol_account_op *op,
 				   uint64_t now_ms, struct ol_error *err)
 {
 	struct account *a = NULL;
@@ -226,7 +227,7 @@ static void bind_bytes_or_null(sqlite3_stmt *put, int at, const void *bytes, int
 		sqlite3_bind_blob(put, at, bytes, size, SQLITE_TRANSIENT);
 }
 
-static enum ol_status take_transfer(struct ol_index *index, const struct ol_record *record,
+static enum ol_status take_transfer(struct ol_ledger_index *index, const struct ol_record *record,
 				    uint32_t i, struct ol_error *err)
 {
 	static const uint8_t zeros[16];
@@ -272,8 +273,8 @@ static enum ol_status take_transfer(struct ol_index *index, const struct ol_reco
 	return run_put(index, put, err);
 }
 
-static enum ol_status take_event(struct ol_index *index, const struct ol_record *record, uint32_t i,
-				 uint64_t transfers_before, struct ol_error *err)
+static enum ol_status take_event(struct ol_ledger_index *index, const struct ol_record *record,
+				 uint32_t i, uint64_t transfers_before, struct ol_error *err)
 {
 	const struct ol_event *e = &record->events[i];
 	sqlite3_stmt *put = index->put_event;
@@ -295,7 +296,7 @@ static enum ol_status take_event(struct ol_index *index, const struct ol_record 
 	return run_put(index, put, err);
 }
 
-static enum ol_status take_record(struct ol_index *index, const struct ol_record *record,
+static enum ol_status take_record(struct ol_ledger_index *index, const struct ol_record *record,
 				  struct ol_error *err)
 {
 	const struct ol_postings *p = &record->postings;
@@ -324,14 +325,14 @@ static enum ol_status take_record(struct ol_index *index, const struct ol_record
 /* ---- Catching up ------------------------------------------------------------ */
 
 struct intake {
-	struct ol_index *index;
+	struct ol_ledger_index *index;
 	const struct ol_journal_mark *until;
 	struct ol_journal_mark mark;
 	uint64_t rows, bytes; /* of the transaction at hand */
 	bool open, reached;
 };
 
-static enum ol_status count(struct ol_index *index, struct ol_error *err)
+static enum ol_status count(struct ol_ledger_index *index, struct ol_error *err)
 {
 	int64_t accounts, transfers;
 	enum ol_status s =
@@ -359,7 +360,7 @@ static enum ol_status begin(struct intake *in, struct ol_error *err)
 /* Ends the transaction: all of it with its position, or nothing. */
 static enum ol_status end(struct intake *in, enum ol_status s, struct ol_error *err)
 {
-	struct ol_index *index = in->index;
+	struct ol_ledger_index *index = in->index;
 	if (s == OL_OK)
 		s = write_touched(index, err);
 	if (s == OL_OK) {
@@ -380,7 +381,7 @@ static enum ol_status end(struct intake *in, enum ol_status s, struct ol_error *
 	return s;
 }
 
-static enum ol_status other_history(const struct ol_index *index, const char *why,
+static enum ol_status other_history(const struct ol_ledger_index *index, const char *why,
 				    struct ol_error *err)
 {
 	return ol_fail(err, OL_ERR_INPUT,
@@ -412,13 +413,13 @@ static enum ol_status take(void *context, const struct ol_record *record, struct
 		s = other_history(in->index, "it goes on differently", err);
 	if (in->reached)
 		in->mark = *in->until;
-	if (s != OL_OK || in->reached || in->rows >= OL_INDEX_STEP_ROWS ||
-	    in->bytes >= OL_INDEX_STEP_BYTES)
+	if (s != OL_OK || in->reached || in->rows >= OL_LEDGER_INDEX_STEP_ROWS ||
+	    in->bytes >= OL_LEDGER_INDEX_STEP_BYTES)
 		s = end(in, s, err);
 	return s == OL_OK && in->reached ? OL_ERR_CANCELLED : s;
 }
 
-static enum ol_status read_up_to(struct ol_index *index, const struct ol_disk *journal,
+static enum ol_status read_up_to(struct ol_ledger_index *index, const struct ol_disk *journal,
 				 const struct ol_journal_mark *from,
 				 const struct ol_journal_mark *until, struct ol_error *err)
 {
@@ -439,12 +440,13 @@ static enum ol_status read_up_to(struct ol_index *index, const struct ol_disk *j
 	return ol_fail(err, s, "%s (read for %s)", why.text, index->path);
 }
 
-enum ol_status ol_index_catch_up(struct ol_index *index, const struct ol_disk *journal,
-				 const struct ol_journal_mark *until, struct ol_error *err)
+enum ol_status ol_ledger_index_catch_up(struct ol_ledger_index *index,
+					const struct ol_disk *journal,
+					const struct ol_journal_mark *until, struct ol_error *err)
 {
 	struct ol_journal_mark from, end_mark;
 	OL_ASSERT(!index->read_only);
-	enum ol_status s = ol_index_position(index, &from, err);
+	enum ol_status s = ol_ledger_index_position(index, &from, err);
 	if (s == OL_OK && !until) {
 		s = ol_journal_read(journal, &end_mark, from.sequence > 0 ? &from : NULL, NULL,
 				    NULL, err);
@@ -465,7 +467,7 @@ enum ol_status ol_index_catch_up(struct ol_index *index, const struct ol_disk *j
 
 /* ---- Position ------------------------------------------------------------ */
 
-enum ol_status index_position(struct ol_index *index, struct ol_journal_mark *mark_out,
+enum ol_status index_position(struct ol_ledger_index *index, struct ol_journal_mark *mark_out,
 			      struct ol_error *err)
 {
 	static const char sql[] = "SELECT value FROM meta WHERE name = 'position'";
@@ -483,8 +485,8 @@ enum ol_status index_position(struct ol_index *index, struct ol_journal_mark *ma
 	return s;
 }
 
-enum ol_status ol_index_position(struct ol_index *index, struct ol_journal_mark *mark_out,
-				 struct ol_error *err)
+enum ol_status ol_ledger_index_position(struct ol_ledger_index *index,
+					struct ol_journal_mark *mark_out, struct ol_error *err)
 {
 	index_enter(index);
 	const enum ol_status s = index_position(index, mark_out, err);
@@ -494,7 +496,7 @@ enum ol_status ol_index_position(struct ol_index *index, struct ol_journal_mark 
 
 /* ---- Opening ------------------------------------------------------------ */
 
-static enum ol_status open_file(struct ol_index *index, struct ol_error *err)
+static enum ol_status open_file(struct ol_ledger_index *index, struct ol_error *err)
 {
 	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
 			  (*index->path ? 0 : SQLITE_OPEN_CREATE);
@@ -511,7 +513,7 @@ static enum ol_status open_file(struct ol_index *index, struct ol_error *err)
 	if (code != SQLITE_OK)
 		return index_fail(index, code, "open", err);
 	sqlite3_extended_result_codes(index->db, 1);
-	sqlite3_busy_timeout(index->db, OL_INDEX_BUSY_MS);
+	sqlite3_busy_timeout(index->db, OL_LEDGER_INDEX_BUSY_MS);
 	/* A database from strangers must not run functions of its own. */
 	sqlite3_db_config(index->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(index->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -521,7 +523,7 @@ static enum ol_status open_file(struct ol_index *index, struct ol_error *err)
 	return run(index, "PRAGMA synchronous = FULL", err);
 }
 
-static enum ol_status check_version(struct ol_index *index, struct ol_error *err)
+static enum ol_status check_version(struct ol_ledger_index *index, struct ol_error *err)
 {
 	int64_t application, version, tables;
 	enum ol_status s = index->read_only ? OL_OK : run(index, "BEGIN IMMEDIATE", err);
@@ -538,17 +540,17 @@ static enum ol_status check_version(struct ol_index *index, struct ol_error *err
 			    "%s is not the index of a ledger: move it away, then openledger "
 			    "ledger rebuild",
 			    index->path);
-	else if (s == OL_OK && version != OL_INDEX_VERSION)
+	else if (s == OL_OK && version != OL_LEDGER_INDEX_VERSION)
 		s = ol_fail(err, OL_ERR_UNSUPPORTED,
 			    "%s is of version %lld, this program makes version %d: openledger "
 			    "ledger rebuild",
-			    index->path, (long long)version, OL_INDEX_VERSION);
+			    index->path, (long long)version, OL_LEDGER_INDEX_VERSION);
 	if (s == OL_OK && !index->read_only)
 		s = run(index, "COMMIT", err);
 	return s;
 }
 
-static enum ol_status prepare_puts(struct ol_index *index, struct ol_error *err)
+static enum ol_status prepare_puts(struct ol_ledger_index *index, struct ol_error *err)
 {
 	const struct {
 		sqlite3_stmt **statement;
@@ -575,10 +577,10 @@ static enum ol_status prepare_puts(struct ol_index *index, struct ol_error *err)
 	return count(index, err);
 }
 
-static enum ol_status open_as(struct ol_index **index_out, const char *path, bool read_only,
+static enum ol_status open_as(struct ol_ledger_index **index_out, const char *path, bool read_only,
 			      struct ol_error *err)
 {
-	struct ol_index *index = calloc(1, sizeof *index);
+	struct ol_ledger_index *index = calloc(1, sizeof *index);
 	*index_out = NULL;
 	if (!index)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the ledger's index");
@@ -593,25 +595,26 @@ static enum ol_status open_as(struct ol_index **index_out, const char *path, boo
 	if (s == OL_OK && !read_only)
 		s = prepare_puts(index, err);
 	if (s != OL_OK) {
-		ol_index_close(index);
+		ol_ledger_index_close(index);
 		return s;
 	}
 	*index_out = index;
 	return OL_OK;
 }
 
-enum ol_status ol_index_open(struct ol_index **index_out, const char *path, struct ol_error *err)
+enum ol_status ol_ledger_index_open(struct ol_ledger_index **index_out, const char *path,
+				    struct ol_error *err)
 {
 	return open_as(index_out, path, false, err);
 }
 
-enum ol_status ol_index_open_read_only(struct ol_index **index_out, const char *path,
-				       struct ol_error *err)
+enum ol_status ol_ledger_index_open_read_only(struct ol_ledger_index **index_out, const char *path,
+					      struct ol_error *err)
 {
 	return open_as(index_out, path, true, err);
 }
 
-void ol_index_close(struct ol_index *index)
+void ol_ledger_index_close(struct ol_ledger_index *index)
 {
 	if (!index)
 		return;
@@ -669,17 +672,17 @@ static enum ol_status remove_fresh(const char *fresh, struct ol_error *err)
 		    : ol_fail(err, OL_ERR_IO, "cannot remove %s: %s", fresh, strerror(errno));
 }
 
-enum ol_status ol_index_rebuild(const char *path, const struct ol_disk *journal,
-				const struct ol_journal_mark *until, struct ol_error *err)
+enum ol_status ol_ledger_index_rebuild(const char *path, const struct ol_disk *journal,
+				       const struct ol_journal_mark *until, struct ol_error *err)
 {
-	struct ol_index *index = NULL;
+	struct ol_ledger_index *index = NULL;
 	struct ol_buf fresh;
 	ol_buf_init(&fresh, 1 << 16);
 	enum ol_status s = ol_buf_printf(&fresh, "%s.new", path)
 				   ? remove_fresh(fresh.data, err)
 				   : ol_fail(err, OL_ERR_FULL, "the path %s is too long", path);
 	if (s == OL_OK)
-		s = ol_index_open(&index, fresh.data, err);
+		s = ol_ledger_index_open(&index, fresh.data, err);
 	OL_ASSERT(index || s != OL_OK);
 	/* A crash leaves a file that is thrown away: nothing needs to be durable on the way. */
 	if (s == OL_OK)
@@ -688,8 +691,8 @@ enum ol_status ol_index_rebuild(const char *path, const struct ol_disk *journal,
 			"PRAGMA cache_size = -65536",
 			err);
 	if (s == OL_OK)
-		s = ol_index_catch_up(index, journal, until, err);
-	ol_index_close(index);
+		s = ol_ledger_index_catch_up(index, journal, until, err);
+	ol_ledger_index_close(index);
 	if (s == OL_OK)
 		s = put_in_place(path, fresh.data, err);
 	else if (fresh.data)

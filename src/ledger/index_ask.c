@@ -9,14 +9,14 @@
 /* One question: a statement with its parameters, holding the connection until it is closed. The
  * first failure is remembered and told by close. */
 struct question {
-	struct ol_index *index;
+	struct ol_ledger_index *index;
 	sqlite3_stmt *statement;
 	const char *sql;
 	int code, bound;
 	enum ol_status odd; /* a row that is not as this program writes them */
 };
 
-static void open_inside(struct question *q, struct ol_index *index, const char *sql)
+static void open_inside(struct question *q, struct ol_ledger_index *index, const char *sql)
 {
 	*q = (struct question){.index = index, .sql = sql};
 	q->code = sqlite3_prepare_v2(index->db, sql, -1, &q->statement, NULL);
@@ -75,7 +75,7 @@ static enum ol_status close_inside(struct question *q, struct ol_error *err)
 	return s;
 }
 
-static void ask(struct question *q, struct ol_index *index, const char *sql)
+static void ask(struct question *q, struct ol_ledger_index *index, const char *sql)
 {
 	index_enter(index);
 	open_inside(q, index, sql);
@@ -130,8 +130,9 @@ static enum ol_status one_event(struct question *q, struct ol_indexed_event *eve
 	return s;
 }
 
-enum ol_status ol_index_event(struct ol_index *index, struct ol_indexed_event *event_out,
-			      struct ol_buf *bytes, uint64_t event_index, struct ol_error *err)
+enum ol_status ol_ledger_index_event(struct ol_ledger_index *index,
+				     struct ol_indexed_event *event_out, struct ol_buf *bytes,
+				     uint64_t event_index, struct ol_error *err)
 {
 	struct question q;
 	ask(&q, index, EVENT_COLUMNS "WHERE event_index = ?");
@@ -139,9 +140,10 @@ enum ol_status ol_index_event(struct ol_index *index, struct ol_indexed_event *e
 	return one_event(&q, event_out, bytes, err);
 }
 
-enum ol_status ol_index_event_by_id(struct ol_index *index, struct ol_indexed_event *event_out,
-				    struct ol_buf *bytes, const uint8_t id[OL_EVENT_ID_BYTES],
-				    struct ol_error *err)
+enum ol_status ol_ledger_index_event_by_id(struct ol_ledger_index *index,
+					   struct ol_indexed_event *event_out, struct ol_buf *bytes,
+					   const uint8_t id[OL_EVENT_ID_BYTES],
+					   struct ol_error *err)
 {
 	struct question q;
 	ask(&q, index, EVENT_COLUMNS "WHERE id = ? ORDER BY event_index LIMIT 1");
@@ -149,8 +151,8 @@ enum ol_status ol_index_event_by_id(struct ol_index *index, struct ol_indexed_ev
 	return one_event(&q, event_out, bytes, err);
 }
 
-static enum ol_status visit_events(struct question *q, ol_index_event_visit *visit, void *context,
-				   struct ol_error *err)
+static enum ol_status visit_events(struct question *q, ol_ledger_index_event_visit *visit,
+				   void *context, struct ol_error *err)
 {
 	struct ol_indexed_event event;
 	while (row(q)) {
@@ -161,9 +163,9 @@ static enum ol_status visit_events(struct question *q, ol_index_event_visit *vis
 	return answered(q, err);
 }
 
-enum ol_status ol_index_events(struct ol_index *index, uint16_t kind, uint64_t before,
-			       uint32_t limit, ol_index_event_visit *visit, void *context,
-			       struct ol_error *err)
+enum ol_status ol_ledger_index_events(struct ol_ledger_index *index, uint16_t kind, uint64_t before,
+				      uint32_t limit, ol_ledger_index_event_visit *visit,
+				      void *context, struct ol_error *err)
 {
 	struct question q;
 	if (kind == 0) {
@@ -180,9 +182,9 @@ enum ol_status ol_index_events(struct ol_index *index, uint16_t kind, uint64_t b
 	return visit_events(&q, visit, context, err);
 }
 
-enum ol_status ol_index_events_from(struct ol_index *index, uint64_t from, uint32_t limit,
-				    ol_index_event_visit *visit, void *context,
-				    struct ol_error *err)
+enum ol_status ol_ledger_index_events_from(struct ol_ledger_index *index, uint64_t from,
+					   uint32_t limit, ol_ledger_index_event_visit *visit,
+					   void *context, struct ol_error *err)
 {
 	struct question q;
 	ask(&q, index, EVENT_COLUMNS "WHERE event_index >= ? ORDER BY event_index LIMIT ?");
@@ -205,7 +207,7 @@ static void read_transfer(struct question *q, struct ol_indexed_transfer *out)
 	*out = (struct ol_indexed_transfer){.number = u64(q, 0),
 					    .sequence = u64(q, 10),
 					    .timestamp_ms = u64(q, 11),
-					    .event_index = OL_INDEX_NO_EVENT};
+					    .event_index = OL_LEDGER_INDEX_NO_EVENT};
 	if (sqlite3_column_type(q->statement, 12) != SQLITE_NULL)
 		out->event_index = u64(q, 12);
 	blob(q, 1, id, sizeof id, false);
@@ -221,7 +223,7 @@ static void read_transfer(struct question *q, struct ol_indexed_transfer *out)
 	blob(q, 9, t->user_data, sizeof t->user_data, true);
 }
 
-static enum ol_status visit_transfers(struct question *q, ol_index_transfer_visit *visit,
+static enum ol_status visit_transfers(struct question *q, ol_ledger_index_transfer_visit *visit,
 				      void *context, struct ol_error *err)
 {
 	struct ol_indexed_transfer transfer;
@@ -233,8 +235,9 @@ static enum ol_status visit_transfers(struct question *q, ol_index_transfer_visi
 	return answered(q, err);
 }
 
-enum ol_status ol_index_transfer(struct ol_index *index, struct ol_indexed_transfer *transfer_out,
-				 struct ol_id id, struct ol_error *err)
+enum ol_status ol_ledger_index_transfer(struct ol_ledger_index *index,
+					struct ol_indexed_transfer *transfer_out, struct ol_id id,
+					struct ol_error *err)
 {
 	struct question q;
 	uint8_t bytes[16];
@@ -251,9 +254,10 @@ enum ol_status ol_index_transfer(struct ol_index *index, struct ol_indexed_trans
 					     "or is too young");
 }
 
-enum ol_status ol_index_statement(struct ol_index *index, const struct ol_account_key *account,
-				  uint64_t before, uint32_t limit, ol_index_transfer_visit *visit,
-				  void *context, struct ol_error *err)
+enum ol_status ol_ledger_index_statement(struct ol_ledger_index *index,
+					 const struct ol_account_key *account, uint64_t before,
+					 uint32_t limit, ol_ledger_index_transfer_visit *visit,
+					 void *context, struct ol_error *err)
 {
 	/* Each side by its own index, merged: the largest account pages as fast as the smallest. */
 	static const char sql[] =
@@ -270,9 +274,9 @@ enum ol_status ol_index_statement(struct ol_index *index, const struct ol_accoun
 	return visit_transfers(&q, visit, context, err);
 }
 
-enum ol_status ol_index_event_transfers(struct ol_index *index, uint64_t event_index,
-					ol_index_transfer_visit *visit, void *context,
-					struct ol_error *err)
+enum ol_status ol_ledger_index_event_transfers(struct ol_ledger_index *index, uint64_t event_index,
+					       ol_ledger_index_transfer_visit *visit, void *context,
+					       struct ol_error *err)
 {
 	struct question q;
 	ask(&q, index, "SELECT first_transfer, transfer_count FROM events WHERE event_index = ?");
@@ -308,8 +312,9 @@ static void read_account(struct question *q, struct ol_indexed_account *account)
 	blob(q, 4, &account->credits, sizeof account->credits, false);
 }
 
-enum ol_status ol_index_account(struct ol_index *index, struct ol_indexed_account *account_out,
-				const struct ol_account_key *key, struct ol_error *err)
+enum ol_status ol_ledger_index_account(struct ol_ledger_index *index,
+				       struct ol_indexed_account *account_out,
+				       const struct ol_account_key *key, struct ol_error *err)
 {
 	struct question q;
 	ask(&q, index, ACCOUNT_COLUMNS "WHERE key = ?");
@@ -324,8 +329,9 @@ enum ol_status ol_index_account(struct ol_index *index, struct ol_indexed_accoun
 					     "or is too young");
 }
 
-enum ol_status ol_index_accounts(struct ol_index *index, ol_index_account_visit *visit,
-				 void *context, struct ol_error *err)
+enum ol_status ol_ledger_index_accounts(struct ol_ledger_index *index,
+					ol_ledger_index_account_visit *visit, void *context,
+					struct ol_error *err)
 {
 	struct ol_indexed_account account;
 	struct question q;
@@ -340,7 +346,7 @@ enum ol_status ol_index_accounts(struct ol_index *index, ol_index_account_visit 
 
 static bool add_account(void *context, const struct ol_indexed_account *account)
 {
-	struct ol_index_sums *sums = context;
+	struct ol_ledger_index_sums *sums = context;
 	const uint8_t currency = account->key.currency;
 	if (currency >= OL_CURRENCY_COUNT)
 		return false;
@@ -352,12 +358,12 @@ static bool add_account(void *context, const struct ol_indexed_account *account)
 	return true;
 }
 
-enum ol_status ol_index_sums(struct ol_index *index, struct ol_index_sums *sums_out,
-			     struct ol_error *err)
+enum ol_status ol_ledger_index_sums(struct ol_ledger_index *index,
+				    struct ol_ledger_index_sums *sums_out, struct ol_error *err)
 {
 	struct question q;
-	*sums_out = (struct ol_index_sums){0};
-	enum ol_status s = ol_index_accounts(index, add_account, sums_out, err);
+	*sums_out = (struct ol_ledger_index_sums){0};
+	enum ol_status s = ol_ledger_index_accounts(index, add_account, sums_out, err);
 	if (s != OL_OK)
 		return s;
 	ask(&q, index, "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM transfers)");
@@ -389,7 +395,8 @@ static void hash_row(struct ol_sha256 *hash, sqlite3_stmt *statement)
 	}
 }
 
-enum ol_status ol_index_digest(struct ol_index *index, uint8_t out[32], struct ol_error *err)
+enum ol_status ol_ledger_index_digest(struct ol_ledger_index *index, uint8_t out[32],
+				      struct ol_error *err)
 {
 	static const char *const tables[] = {
 		"SELECT name, value FROM meta ORDER BY name",

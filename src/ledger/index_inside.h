@@ -10,7 +10,7 @@
 
 struct index_touched;
 
-struct ol_index {
+struct ol_ledger_index {
 	sqlite3 *db;
 	char *path;
 	bool read_only;
@@ -23,23 +23,23 @@ struct ol_index {
 	uint64_t accounts, transfers; /* so many so far */
 };
 
-static inline void index_enter(struct ol_index *index)
+static inline void index_enter(struct ol_ledger_index *index)
 {
 	pthread_mutex_lock(&index->turn);
 	pthread_mutex_lock(&index->lock);
 	pthread_mutex_unlock(&index->turn);
 }
 
-static inline void index_leave(struct ol_index *index)
+static inline void index_leave(struct ol_ledger_index *index)
 {
 	pthread_mutex_unlock(&index->lock);
 }
 
 /* Says what SQLite says. CANCELLED: another process has it; nothing happened. */
-enum ol_status index_fail(const struct ol_index *index, int code, const char *what,
+enum ol_status index_fail(const struct ol_ledger_index *index, int code, const char *what,
 			  struct ol_error *err);
 /* Inside enter and leave. */
-OL_MUST_CHECK enum ol_status index_position(struct ol_index *index,
+OL_MUST_CHECK enum ol_status index_position(struct ol_ledger_index *index,
 					    struct ol_journal_mark *mark_out, struct ol_error *err);
 
 /* A transfer's id as it stands in the file: 16 bytes, time first: young ids lie together. */

@@ -96,8 +96,8 @@ static enum ol_status append_events(struct ol_publisher *p, uint64_t event_count
 	struct append a = {.log = p->log, .err = err};
 	while (ol_tlog_size(p->log) < event_count && a.status == OL_OK) {
 		const uint64_t before = ol_tlog_size(p->log);
-		const enum ol_status s = ol_index_events_from(p->options.index, before, APPEND_STEP,
-							      append_event, &a, err);
+		const enum ol_status s = ol_ledger_index_events_from(
+			p->options.index, before, APPEND_STEP, append_event, &a, err);
 		if (s != OL_OK)
 			return s;
 		if (a.status == OL_OK && ol_tlog_size(p->log) == before)
@@ -129,7 +129,7 @@ static enum ol_status check_end(struct ol_publisher *p, uint64_t event_count, st
 	if (!reader)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the public log");
 	ol_buf_init(&entry, OL_ENTRY_MAX);
-	enum ol_status s = ol_index_event(p->options.index, &event, NULL, size - 1, err);
+	enum ol_status s = ol_ledger_index_event(p->options.index, &event, NULL, size - 1, err);
 	if (s == OL_OK)
 		s = ol_tile_reader_entry(reader, &entry, leaf, size - 1, err);
 	if (s == OL_OK && memcmp(leaf, event.id, sizeof leaf) != 0)
@@ -166,7 +166,8 @@ static enum ol_status publish(struct ol_publisher *p, struct ol_error *err)
 static enum ol_status derive(struct ol_publisher *p, const struct ol_journal_mark *durable,
 			     struct ol_error *err)
 {
-	enum ol_status s = ol_index_catch_up(p->options.index, p->options.journal, durable, err);
+	enum ol_status s =
+		ol_ledger_index_catch_up(p->options.index, p->options.journal, durable, err);
 	if (s != OL_OK)
 		return s;
 	pthread_mutex_lock(&p->mutex);
@@ -381,7 +382,7 @@ static enum ol_status print_proof(struct ol_publisher *p, struct ol_buf *text, u
 	struct ol_proof proof;
 	if (!reader)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for a proof");
-	enum ol_status s = ol_index_event(p->options.index, &event, NULL, event_index, err);
+	enum ol_status s = ol_ledger_index_event(p->options.index, &event, NULL, event_index, err);
 	if (s == OL_OK)
 		s = ol_tile_reader_inclusion(reader, &proof, event.id, event_index,
 					     checkpoint->root, err);

@@ -30,7 +30,7 @@ struct ol_checkpoint_signer {
 /* Everything is borrowed and outlives the publisher. */
 struct ol_publisher_options {
 	const struct ol_disk *journal;
-	struct ol_index *index; /* the publisher alone catches it up */
+	struct ol_ledger_index *index; /* the publisher alone catches it up */
 	const struct ol_log_store *store;
 	const struct ol_note_key *log_key;
 	struct ol_checkpoint_signer signer;
@@ -91,12 +91,14 @@ struct ol_published {
 OL_MUST_CHECK enum ol_status ol_published_check(struct ol_published *published_out,
 						const struct ol_log_store *store,
 						const struct ol_note_key *log_key,
-						struct ol_index *index, struct ol_error *err);
+						struct ol_ledger_index *index,
+						struct ol_error *err);
 /* Makes those files again. Needs no signature: the events must give the root of the checkpoint that
  * is published, and if they do not, it refuses before anything else is said to the world. */
 OL_MUST_CHECK enum ol_status ol_published_rebuild(struct ol_published *published_out,
 						  const struct ol_log_store *store,
 						  const struct ol_note_key *log_key,
-						  struct ol_index *index, struct ol_error *err);
+						  struct ol_ledger_index *index,
+						  struct ol_error *err);
 
 #endif

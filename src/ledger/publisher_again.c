@@ -87,13 +87,13 @@ static bool pass_event(void *context, const struct ol_indexed_event *event)
 	return pass->status == OL_OK;
 }
 
-static enum ol_status walk(struct pass *pass, struct ol_index *index, struct ol_error *err)
+static enum ol_status walk(struct pass *pass, struct ol_ledger_index *index, struct ol_error *err)
 {
 	pass->err = err;
 	while (pass->next < pass->size) {
 		const uint64_t before = pass->next;
 		const enum ol_status s =
-			ol_index_events_from(index, before, STEP, pass_event, pass, err);
+			ol_ledger_index_events_from(index, before, STEP, pass_event, pass, err);
 		if (s != OL_OK || pass->status != OL_OK)
 			return s != OL_OK ? s : pass->status;
 		if (pass->next == before)
@@ -106,8 +106,8 @@ static enum ol_status walk(struct pass *pass, struct ol_index *index, struct ol_
 }
 
 /* The events must give the root that the world has seen. */
-static enum ol_status check_root(const struct ol_log_checkpoint *checkpoint, struct ol_index *index,
-				 struct ol_error *err)
+static enum ol_status check_root(const struct ol_log_checkpoint *checkpoint,
+				 struct ol_ledger_index *index, struct ol_error *err)
 {
 	struct pass pass = {.size = checkpoint->size};
 	uint8_t root[OL_MERKLE_BYTES];
@@ -126,7 +126,7 @@ static enum ol_status check_root(const struct ol_log_checkpoint *checkpoint, str
 }
 
 static enum ol_status go_through(struct mirror *mirror, const struct ol_log_checkpoint *checkpoint,
-				 const struct ol_note_key *log_key, struct ol_index *index,
+				 const struct ol_note_key *log_key, struct ol_ledger_index *index,
 				 struct ol_error *err)
 {
 	const struct ol_log_store store = {.source = {.fetch = mirror_fetch, .self = mirror},
@@ -149,8 +149,8 @@ static enum ol_status go_through(struct mirror *mirror, const struct ol_log_chec
 }
 
 static enum ol_status again(struct ol_published *published_out, const struct ol_log_store *store,
-			    bool compare, const struct ol_note_key *log_key, struct ol_index *index,
-			    struct ol_error *err)
+			    bool compare, const struct ol_note_key *log_key,
+			    struct ol_ledger_index *index, struct ol_error *err)
 {
 	struct mirror mirror = {.store = store, .compare = compare};
 	struct ol_log_checkpoint checkpoint;
@@ -177,7 +177,7 @@ static enum ol_status again(struct ol_published *published_out, const struct ol_
 
 enum ol_status ol_published_check(struct ol_published *published_out,
 				  const struct ol_log_store *store,
-				  const struct ol_note_key *log_key, struct ol_index *index,
+				  const struct ol_note_key *log_key, struct ol_ledger_index *index,
 				  struct ol_error *err)
 {
 	return again(published_out, store, true, log_key, index, err);
@@ -185,8 +185,8 @@ enum ol_status ol_published_check(struct ol_published *published_out,
 
 enum ol_status ol_published_rebuild(struct ol_published *published_out,
 				    const struct ol_log_store *store,
-				    const struct ol_note_key *log_key, struct ol_index *index,
-				    struct ol_error *err)
+				    const struct ol_note_key *log_key,
+				    struct ol_ledger_index *index, struct ol_error *err)
 {
 	return again(published_out, store, false, log_key, index, err);
 }

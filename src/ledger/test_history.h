@@ -199,8 +199,8 @@ static inline void test_note(struct test_history *h, const struct ol_batch *b)
 		if (b->transfer_results[i] != OL_POST_OK)
 			continue;
 		TEST_GROW(h->transfers, h->transfer_count, h->transfer_room);
-		h->transfers[h->transfer_count++] =
-			(struct test_transfer){*t, b->sequence, b->timestamp_ms, OL_INDEX_NO_EVENT};
+		h->transfers[h->transfer_count++] = (struct test_transfer){
+			*t, b->sequence, b->timestamp_ms, OL_LEDGER_INDEX_NO_EVENT};
 		number_of[i] = h->transfer_count;
 		struct ol_indexed_account *debit = test_touch(h, &t->debit, b->timestamp_ms);
 		struct ol_indexed_account *credit = test_touch(h, &t->credit, b->timestamp_ms);
@@ -229,7 +229,7 @@ static inline void test_note(struct test_history *h, const struct ol_batch *b)
 		for (uint32_t j = 0; j < e->transfer_count; j++) {
 			struct test_transfer *t =
 				&h->transfers[number_of[e->first_transfer + j] - 1];
-			if (t->event_index == OL_INDEX_NO_EVENT)
+			if (t->event_index == OL_LEDGER_INDEX_NO_EVENT)
 				t->event_index = h->event_count;
 		}
 		h->event_count++;

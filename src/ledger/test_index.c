@@ -13,7 +13,7 @@
 struct world {
 	struct test_folder folder;
 	struct test_history history;
-	struct ol_index *index;
+	struct ol_ledger_index *index;
 	char path[128];
 };
 
@@ -31,14 +31,14 @@ static struct world *new_world(uint64_t seed)
 	test_folder_make(&w->folder);
 	test_history_init(&w->history, seed);
 	test_history_open(&w->history, &w->folder.disk);
-	snprintf(w->path, sizeof w->path, "%s/%s", w->folder.path, OL_INDEX_FILE);
-	MUST(ol_index_open(&w->index, w->path, &why));
+	snprintf(w->path, sizeof w->path, "%s/%s", w->folder.path, OL_LEDGER_INDEX_FILE);
+	MUST(ol_ledger_index_open(&w->index, w->path, &why));
 	return w;
 }
 
 static void free_world(struct world *w)
 {
-	ol_index_close(w->index);
+	ol_ledger_index_close(w->index);
 	test_history_release(&w->history);
 	test_folder_drop(&w->folder);
 	free(w);
@@ -46,8 +46,8 @@ static void free_world(struct world *w)
 
 static void catch_up(struct world *w)
 {
-	MUST(ol_index_catch_up(w->index, &w->folder.disk, ol_ledger_durable(w->history.ledger),
-			       &why));
+	MUST(ol_ledger_index_catch_up(w->index, &w->folder.disk,
+				      ol_ledger_durable(w->history.ledger), &why));
 }
 
 /* ---- Every answer against the model ---------------------------------------------- */
@@ -105,10 +105,10 @@ static void check_events(struct world *w)
 	const struct test_history *h = &w->history;
 	struct walk up = {.h = h};
 	uint32_t of_kinds = 0;
-	MUST(ol_index_events_from(w->index, 0, UINT32_MAX, next_event, &up, &why));
+	MUST(ol_ledger_index_events_from(w->index, 0, UINT32_MAX, next_event, &up, &why));
 	assert_int_equal(up.seen, h->event_count);
 	up = (struct walk){.h = h, .expect = h->event_count / 2};
-	MUST(ol_index_events_from(w->index, h->event_count / 2, 5, next_event, &up, &why));
+	MUST(ol_ledger_index_events_from(w->index, h->event_count / 2, 5, next_event, &up, &why));
 	assert_int_equal(up.seen, OL_MIN(5, h->event_count - h->event_count / 2));
 	for (uint16_t kind = 0; kind < OL_EVENT_KINDS; kind++) {
 		struct walk down = {.h = h,
@@ -119,8 +119,8 @@ static void check_events(struct world *w)
 		uint32_t seen;
 		do { /* pages */
 			seen = down.seen;
-			MUST(ol_index_events(w->index, kind, down.before, 7, next_event, &down,
-					     &why));
+			MUST(ol_ledger_index_events(w->index, kind, down.before, 7, next_event,
+						    &down, &why));
 			assert_true(down.seen - seen <= 7);
 		} while (down.seen > seen);
 		if (kind > 0)
@@ -160,8 +160,8 @@ static void check_statements(struct world *w)
 		uint32_t seen;
 		do {
 			seen = down.seen;
-			MUST(ol_index_statement(w->index, down.account, down.before, 50,
-						next_of_account, &down, &why));
+			MUST(ol_ledger_index_statement(w->index, down.account, down.before, 50,
+						       next_of_account, &down, &why));
 			assert_true(down.seen - seen <= 50);
 		} while (down.seen > seen);
 		assert_int_equal(down.seen, h->accounts[i].transfers);
@@ -191,35 +191,36 @@ static void check_single(struct world *w)
 		struct ol_buf bytes;
 		uint8_t id[OL_EVENT_ID_BYTES];
 		ol_buf_init(&bytes, OL_EVENT_MAX);
-		MUST(ol_index_event(w->index, &e, &bytes, at, &why));
+		MUST(ol_ledger_index_event(w->index, &e, &bytes, at, &why));
 		same_event(h, &e);
 		assert_int_equal(e.index, at);
 		ol_event_id(id, model->bytes, model->size);
-		MUST(ol_index_event_by_id(w->index, &e, &bytes, id, &why));
+		MUST(ol_ledger_index_event_by_id(w->index, &e, &bytes, id, &why));
 		same_event(h, &e);
 		assert_int_equal(e.index, at);
 		ol_buf_release(&bytes);
 		id[31] ^= 1;
-		assert_int_equal(ol_index_event_by_id(w->index, &e, NULL, id, NULL),
+		assert_int_equal(ol_ledger_index_event_by_id(w->index, &e, NULL, id, NULL),
 				 OL_ERR_NOT_FOUND);
-		MUST(ol_index_event_transfers(w->index, at, next_of_event, &up, &why));
+		MUST(ol_ledger_index_event_transfers(w->index, at, next_of_event, &up, &why));
 		assert_int_equal(up.seen, model->transfer_count);
 	}
 	for (int i = 0; i < 20 && h->transfer_count > 0; i++) {
 		struct ol_indexed_transfer t;
 		struct ol_id id = h->transfers[test_below(h, h->transfer_count)].t.id;
-		MUST(ol_index_transfer(w->index, &t, id, &why));
+		MUST(ol_ledger_index_transfer(w->index, &t, id, &why));
 		assert_true(ol_id_equal(t.transfer.id, id));
 		same_transfer(h, &t);
 		id.low ^= 1;
-		assert_int_equal(ol_index_transfer(w->index, &t, id, NULL), OL_ERR_NOT_FOUND);
+		assert_int_equal(ol_ledger_index_transfer(w->index, &t, id, NULL),
+				 OL_ERR_NOT_FOUND);
 	}
-	assert_int_equal(
-		ol_index_event_transfers(w->index, h->event_count, next_of_event, NULL, NULL),
-		OL_ERR_NOT_FOUND);
-	assert_int_equal(
-		ol_index_event(w->index, &(struct ol_indexed_event){0}, NULL, h->event_count, NULL),
-		OL_ERR_NOT_FOUND);
+	assert_int_equal(ol_ledger_index_event_transfers(w->index, h->event_count, next_of_event,
+							 NULL, NULL),
+			 OL_ERR_NOT_FOUND);
+	assert_int_equal(ol_ledger_index_event(w->index, &(struct ol_indexed_event){0}, NULL,
+					       h->event_count, NULL),
+			 OL_ERR_NOT_FOUND);
 }
 
 static bool next_account(void *context, const struct ol_indexed_account *a)
@@ -240,10 +241,10 @@ static bool next_account(void *context, const struct ol_indexed_account *a)
 static void check_sums(struct world *w)
 {
 	struct walk all = {.h = &w->history};
-	struct ol_index_sums sums;
-	MUST(ol_index_accounts(w->index, next_account, &all, &why));
+	struct ol_ledger_index_sums sums;
+	MUST(ol_ledger_index_accounts(w->index, next_account, &all, &why));
 	assert_int_equal(all.seen, w->history.account_count);
-	MUST(ol_index_sums(w->index, &sums, &why));
+	MUST(ol_ledger_index_sums(w->index, &sums, &why));
 	assert_int_equal(sums.events, w->history.event_count);
 	assert_int_equal(sums.transfers, w->history.transfer_count);
 	assert_int_equal(sums.accounts, w->history.account_count);
@@ -255,7 +256,7 @@ static void check_all(struct world *w)
 {
 	const struct ol_journal_mark *durable = ol_ledger_durable(w->history.ledger);
 	struct ol_journal_mark mark;
-	MUST(ol_index_position(w->index, &mark, &why));
+	MUST(ol_ledger_index_position(w->index, &mark, &why));
 	assert_memory_equal(&mark, durable, sizeof mark);
 	check_events(w);
 	check_statements(w);
@@ -263,20 +264,21 @@ static void check_all(struct world *w)
 	check_sums(w);
 }
 
-static void digest(uint8_t out[32], struct ol_index *index)
+static void digest(uint8_t out[32], struct ol_ledger_index *index)
 {
-	MUST(ol_index_digest(index, out, &why));
+	MUST(ol_ledger_index_digest(index, out, &why));
 }
 
 static void digest_of_rebuilt(uint8_t out[32], struct world *w)
 {
 	char path[256];
-	struct ol_index *again;
+	struct ol_ledger_index *again;
 	snprintf(path, sizeof path, "%s/again.sqlite", w->folder.path);
-	MUST(ol_index_rebuild(path, &w->folder.disk, ol_ledger_durable(w->history.ledger), &why));
-	MUST(ol_index_open(&again, path, &why));
+	MUST(ol_ledger_index_rebuild(path, &w->folder.disk, ol_ledger_durable(w->history.ledger),
+				     &why));
+	MUST(ol_ledger_index_open(&again, path, &why));
 	digest(out, again);
-	ol_index_close(again);
+	ol_ledger_index_close(again);
 }
 
 static void an_index_follows_a_random_history(void **state)
@@ -295,8 +297,8 @@ static void an_index_follows_a_random_history(void **state)
 			if (test_below(&w->history, 4) == 0)
 				MUST(ol_ledger_seal(w->history.ledger, &why));
 			if (test_below(&w->history, 6) == 0) { /* and opened again */
-				ol_index_close(w->index);
-				MUST(ol_index_open(&w->index, w->path, &why));
+				ol_ledger_index_close(w->index);
+				MUST(ol_ledger_index_open(&w->index, w->path, &why));
 			}
 			catch_up(w);
 			check_all(w);
@@ -320,7 +322,7 @@ static void large_batches_take_several_transactions(void **state)
 		test_batch(&w->history, 8000);
 	test_commit(&w->history);
 	catch_up(w);
-	assert_true(w->history.transfer_count > OL_INDEX_STEP_ROWS);
+	assert_true(w->history.transfer_count > OL_LEDGER_INDEX_STEP_ROWS);
 	check_all(w);
 	digest(followed, w->index);
 	digest_of_rebuilt(rebuilt, w);
@@ -336,7 +338,7 @@ static void many_accounts_in_one_record(void **state)
 	static uint8_t results[OL_BATCH_ACCOUNTS_MAX], posted[4000];
 	const struct ol_account_key grants = test_account(0);
 	struct world *w = new_world(5);
-	struct ol_index_sums sums;
+	struct ol_ledger_index_sums sums;
 	struct ol_batch batch = {.account_results = results, .transfer_results = posted};
 	uint8_t followed[32], rebuilt[32];
 	(void)state;
@@ -366,7 +368,7 @@ static void many_accounts_in_one_record(void **state)
 		test_commit(&w->history);
 		catch_up(w);
 	}
-	MUST(ol_index_sums(w->index, &sums, &why));
+	MUST(ol_ledger_index_sums(w->index, &sums, &why));
 	assert_int_equal(sums.accounts, 3990);
 	assert_int_equal(sums.transfers, 3 * 3900);
 	assert_int_equal(sums.debits[OL_CURRENCY_CREDIT].low, 3 * (3900 * 3901 / 2));
@@ -393,17 +395,17 @@ static void it_takes_nothing_beyond_the_mark(void **state)
 	for (int i = 0; i < 10; i++)
 		test_batch(&w->history, 10);
 	test_commit(&w->history);
-	MUST(ol_index_catch_up(w->index, &w->folder.disk, &durable, &why));
-	MUST(ol_index_position(w->index, &mark, &why));
+	MUST(ol_ledger_index_catch_up(w->index, &w->folder.disk, &durable, &why));
+	MUST(ol_ledger_index_position(w->index, &mark, &why));
 	assert_memory_equal(&mark, &durable, sizeof mark);
 	/* Without a mark: all there is. */
-	MUST(ol_index_catch_up(w->index, &w->folder.disk, NULL, &why));
+	MUST(ol_ledger_index_catch_up(w->index, &w->folder.disk, NULL, &why));
 	check_all(w);
 	/* And then nothing. */
-	MUST(ol_index_catch_up(w->index, &w->folder.disk, NULL, &why));
+	MUST(ol_ledger_index_catch_up(w->index, &w->folder.disk, NULL, &why));
 	check_all(w);
 	/* The file is ahead of what this mark says. */
-	assert_int_equal(ol_index_catch_up(w->index, &w->folder.disk, &durable, NULL),
+	assert_int_equal(ol_ledger_index_catch_up(w->index, &w->folder.disk, &durable, NULL),
 			 OL_ERR_INPUT);
 	check_all(w);
 	free_world(w);
@@ -430,11 +432,11 @@ static void it_refuses_another_journal(void **state)
 	(void)state;
 	two_worlds(w, 21, 22);
 	digest(before, w[0]->index);
-	assert_int_equal(ol_index_catch_up(w[0]->index, &w[1]->folder.disk,
-					   ol_ledger_durable(w[1]->history.ledger), &err),
+	assert_int_equal(ol_ledger_index_catch_up(w[0]->index, &w[1]->folder.disk,
+						  ol_ledger_durable(w[1]->history.ledger), &err),
 			 OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "made from another one"));
-	assert_int_equal(ol_index_catch_up(w[0]->index, &w[1]->folder.disk, NULL, &err),
+	assert_int_equal(ol_ledger_index_catch_up(w[0]->index, &w[1]->folder.disk, NULL, &err),
 			 OL_ERR_INPUT);
 	digest(after, w[0]->index);
 	assert_memory_equal(before, after, sizeof before);
@@ -452,7 +454,7 @@ static void it_refuses_another_history(void **state)
 	two_worlds(w, 30, 30); /* the same seed: the same id, and the same records */
 	assert_memory_equal(ol_ledger_durable(w[0]->history.ledger),
 			    ol_ledger_durable(w[1]->history.ledger), sizeof until);
-	MUST(ol_index_catch_up(w[0]->index, &w[1]->folder.disk, NULL, &why)); /* fits */
+	MUST(ol_ledger_index_catch_up(w[0]->index, &w[1]->folder.disk, NULL, &why)); /* fits */
 	w[1]->history.seed ^= 0x1234567;
 	for (int i = 0; i < 2; i++) {
 		for (int b = 0; b < 5; b++)
@@ -461,16 +463,17 @@ static void it_refuses_another_history(void **state)
 	}
 	until = *ol_ledger_durable(w[1]->history.ledger);
 	catch_up(w[0]);
-	assert_int_equal(ol_index_catch_up(w[0]->index, &w[1]->folder.disk, &until, &err),
+	assert_int_equal(ol_ledger_index_catch_up(w[0]->index, &w[1]->folder.disk, &until, &err),
 			 OL_ERR_INPUT);
 	/* A mark of one history with the journal of the other: found at the mark, nothing kept. */
 	const struct ol_journal_mark *own = ol_ledger_durable(w[0]->history.ledger);
 	if (own->sequence <= until.sequence) {
 		struct ol_journal_mark before, after;
-		MUST(ol_index_position(w[1]->index, &before, &why));
-		assert_int_equal(ol_index_catch_up(w[1]->index, &w[1]->folder.disk, own, &err),
-				 OL_ERR_INPUT);
-		MUST(ol_index_position(w[1]->index, &after, &why));
+		MUST(ol_ledger_index_position(w[1]->index, &before, &why));
+		assert_int_equal(
+			ol_ledger_index_catch_up(w[1]->index, &w[1]->folder.disk, own, &err),
+			OL_ERR_INPUT);
+		MUST(ol_ledger_index_position(w[1]->index, &after, &why));
 		assert_memory_equal(&before, &after, sizeof before);
 	}
 	free_world(w[0]);
@@ -488,7 +491,7 @@ static void it_refuses_a_journal_that_lost_records(void **state)
 	catch_up(w);
 	durable = *ol_ledger_durable(w->history.ledger);
 	durable.sequence += 3;
-	assert_int_equal(ol_index_catch_up(w->index, &w->folder.disk, &durable, &err),
+	assert_int_equal(ol_ledger_index_catch_up(w->index, &w->folder.disk, &durable, &err),
 			 OL_ERR_INPUT);
 	assert_non_null(strstr(err.text, "ends before record"));
 	free_world(w);
@@ -517,12 +520,12 @@ static void it_refuses_other_files(void **state)
 		 OL_ERR_IO, "no such table"},
 	};
 	struct test_folder folder;
-	struct ol_index *index = NULL;
+	struct ol_ledger_index *index = NULL;
 	char path[128];
 	(void)state;
 	test_folder_make(&folder);
 	snprintf(path, sizeof path, "%s/x.sqlite", folder.path);
-	assert_int_equal(ol_index_open_read_only(&index, path, NULL), OL_ERR_NOT_FOUND);
+	assert_int_equal(ol_ledger_index_open_read_only(&index, path, NULL), OL_ERR_NOT_FOUND);
 	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
 		struct ol_error err = {0};
 		sqlite3 *db;
@@ -530,7 +533,7 @@ static void it_refuses_other_files(void **state)
 		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 		assert_int_equal(sqlite3_exec(db, rows[i].sql, NULL, NULL, NULL), SQLITE_OK);
 		assert_int_equal(sqlite3_close(db), SQLITE_OK);
-		assert_int_equal(ol_index_open(&index, path, &err), rows[i].status);
+		assert_int_equal(ol_ledger_index_open(&index, path, &err), rows[i].status);
 		assert_null(index);
 		assert_non_null(strstr(err.text, rows[i].word));
 	}
@@ -538,7 +541,7 @@ static void it_refuses_other_files(void **state)
 		 "this is no database at all, but long enough to be taken for one......"
 		 "...................................................................",
 		 120);
-	assert_int_equal(ol_index_open(&index, path, NULL), OL_ERR_INPUT);
+	assert_int_equal(ol_ledger_index_open(&index, path, NULL), OL_ERR_INPUT);
 	test_folder_drop(&folder);
 }
 
@@ -573,9 +576,9 @@ static void a_failing_disk_leaves_whole_transactions(void **state)
 	for (int64_t at = 0;; at++) {
 		struct ol_journal_mark mark;
 		fuel = at;
-		const enum ol_status s = ol_index_catch_up(
+		const enum ol_status s = ol_ledger_index_catch_up(
 			w->index, &failing, ol_ledger_durable(w->history.ledger), NULL);
-		MUST(ol_index_position(w->index, &mark, &why));
+		MUST(ol_ledger_index_position(w->index, &mark, &why));
 		if (s == OL_OK)
 			break;
 		assert_int_equal(s, OL_ERR_IO);
@@ -612,13 +615,13 @@ static void *ask_meanwhile(void *context)
 	const struct ol_account_key grants = test_account(0);
 	while (!__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE)) {
 		struct ol_journal_mark mark;
-		struct ol_index_sums sums;
+		struct ol_ledger_index_sums sums;
 		uint64_t last = UINT64_MAX;
-		OL_ASSERT(ol_index_statement(crowd->w->index, &grants, UINT64_MAX, 100, whole,
-					     &last, NULL) == OL_OK);
+		OL_ASSERT(ol_ledger_index_statement(crowd->w->index, &grants, UINT64_MAX, 100,
+						    whole, &last, NULL) == OL_OK);
 		OL_ASSERT(last != 0);
-		OL_ASSERT(ol_index_position(crowd->w->index, &mark, NULL) == OL_OK);
-		OL_ASSERT(ol_index_sums(crowd->w->index, &sums, NULL) == OL_OK);
+		OL_ASSERT(ol_ledger_index_position(crowd->w->index, &mark, NULL) == OL_OK);
+		OL_ASSERT(ol_ledger_index_sums(crowd->w->index, &sums, NULL) == OL_OK);
 		OL_ASSERT(ol_total_equal(sums.debits[1], sums.credits[1]));
 		crowd->asked++;
 	}
@@ -629,7 +632,7 @@ static void others_ask_while_it_catches_up(void **state)
 {
 	struct world *w = new_world(66);
 	struct crowd crowd = {.w = w};
-	struct ol_index *beside;
+	struct ol_ledger_index *beside;
 	pthread_t thread;
 	(void)state;
 	test_begin(&w->history);
@@ -646,11 +649,11 @@ static void others_ask_while_it_catches_up(void **state)
 	assert_true(crowd.asked > 0);
 	/* And another process, which only reads. */
 	uint8_t ours[32], theirs[32];
-	MUST(ol_index_open_read_only(&beside, w->path, &why));
+	MUST(ol_ledger_index_open_read_only(&beside, w->path, &why));
 	digest(ours, w->index);
 	digest(theirs, beside);
 	assert_memory_equal(ours, theirs, sizeof ours);
-	ol_index_close(beside);
+	ol_ledger_index_close(beside);
 	check_all(w);
 	free_world(w);
 }

@@ -184,7 +184,7 @@ struct world {
 	struct test_history history;
 	struct store *store;
 	struct ol_log_store store_table;
-	struct ol_index *index;
+	struct ol_ledger_index *index;
 	struct ol_publisher *publisher;
 	char path[128];
 	bool signer_fails;
@@ -238,10 +238,10 @@ static struct world *new_world(uint64_t seed, uint32_t interval_ms)
 	test_folder_make(&w->folder);
 	test_history_init(&w->history, seed);
 	test_history_open(&w->history, &w->folder.disk);
-	snprintf(w->path, sizeof w->path, "%s/%s", w->folder.path, OL_INDEX_FILE);
+	snprintf(w->path, sizeof w->path, "%s/%s", w->folder.path, OL_LEDGER_INDEX_FILE);
 	w->store = new_store();
 	w->store_table = table(w->store);
-	MUST(ol_index_open(&w->index, w->path, &why));
+	MUST(ol_ledger_index_open(&w->index, w->path, &why));
 	open_publisher(w, interval_ms);
 	test_begin(&w->history);
 	test_commit(&w->history);
@@ -251,7 +251,7 @@ static struct world *new_world(uint64_t seed, uint32_t interval_ms)
 static void free_world(struct world *w)
 {
 	ol_publisher_close(w->publisher);
-	ol_index_close(w->index);
+	ol_ledger_index_close(w->index);
 	free_store(w->store);
 	test_history_release(&w->history);
 	test_folder_drop(&w->folder);
@@ -461,9 +461,9 @@ static bool with_cuts(int64_t first, bool lose_index, const struct store *expect
 			MUST(ol_published_check(&published, &w->store_table, &key, w->index, &why));
 			assert_true(published.size >= (s.published > 0 ? s.published : 0));
 			if (lose_index) {
-				ol_index_close(w->index);
+				ol_ledger_index_close(w->index);
 				unlink(w->path);
-				MUST(ol_index_open(&w->index, w->path, &why));
+				MUST(ol_ledger_index_open(&w->index, w->path, &why));
 			}
 			w->store->fuel = -1;
 			open_publisher(w, 1);
@@ -645,7 +645,7 @@ static void *ask_for_proofs(void *context)
 		OL_ASSERT(ol_publisher_wait(c->w->publisher, event, LONG_MS, NULL) == OL_OK);
 		OL_ASSERT(ol_publisher_prove(c->w->publisher, &text, event, NULL, 0, NULL) ==
 			  OL_OK);
-		OL_ASSERT(ol_index_event(c->w->index, &e, NULL, event, NULL) == OL_OK);
+		OL_ASSERT(ol_ledger_index_event(c->w->index, &e, NULL, event, NULL) == OL_OK);
 		OL_ASSERT(ol_tlog_proof_parse(&proof, text.data, text.size, NULL) == OL_OK);
 		OL_ASSERT(ol_tlog_proof_verify(&proof, e.id, &policy, NULL, NULL) == OL_OK);
 		ol_buf_release(&text);

@@ -46,8 +46,8 @@ struct ol_books_options {
 struct ol_books {
 	struct ol_ledger_home paths;
 	struct ol_disk disk;
-	struct ol_bookkeeper *keeper; /* the one that writes     */
-	struct ol_index *index;       /* caught up by publisher  */
+	struct ol_bookkeeper *keeper;  /* the one that writes     */
+	struct ol_ledger_index *index; /* caught up by publisher  */
 	struct ol_log_folder *folder;
 	struct ol_log_store store; /* the public files        */
 	struct ol_note_key log_key;
