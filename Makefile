@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 60
 DOMAIN ?= security
 
 .DEFAULT_GOAL := build
-.PHONY: build run base test test-slow fuzz bench lint format coverage clean help
+.PHONY: build run base test test-slow fuzz bench deb lint format coverage clean help
 
 build: ## build build/release/openledger
 	@scripts/bootstrap run
@@ -34,6 +34,9 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (60) from its corpus
 
 bench: build ## measure this machine
 	@$(PROGRAM) bench
+
+deb: build ## a Debian package in build/
+	@scripts/deb
 
 lint: ## clang-format (check only), clang-tidy, cppcheck
 	@scripts/bootstrap lint
