@@ -7,8 +7,9 @@
 #include "base/base.h"
 
 struct ol_notify {
-	int fd;                  /* -1: nobody listens */
-	double watchdog_seconds; /* how often WATCHDOG=1 is expected; 0: never. Send twice as often */
+	int fd; /* -1: nobody listens */
+	/* How often WATCHDOG=1 is expected, 0 for never: send it twice as often. */
+	double watchdog_seconds;
 };
 
 /* Opens the socket, so that later no more than send(2) is needed. The environment loses its

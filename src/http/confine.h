@@ -1,4 +1,4 @@
-/* http/confine.h, floor 5: what the process that reads strangers' bytes may still ask of the kernel.
+/* http/confine.h, floor 5: what the process that reads strangers' bytes may ask of the kernel.
  *
  * Called once everything is open: sockets listening, threads and helper processes started. After it
  * the process (all its threads, for good) works on files, memory, threads and the sockets it has or
