@@ -163,7 +163,10 @@ static void test_who_signed(void **state)
 	ol_buf_init(&body, OL_WITNESS_REQUEST_MAX);
 	assert_non_null(line);
 	const size_t from = (size_t)(line + 2 - note.data);
-	assert_true(ol_buf_append(&note, note.data + from, size - from));
+	char again[512];
+	assert_true(size - from < sizeof again);
+	memcpy(again, note.data + from, size - from);
+	assert_true(ol_buf_append(&note, again, size - from));
 	note.data[note.size - 8] ^= 1;
 	assert_true(ol_witness_request_print(&body, 0, &none, note.data, note.size));
 	ol_buf_init(&reply, 4096);
