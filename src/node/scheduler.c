@@ -199,12 +199,17 @@ static enum ol_submit make_ticket(const struct ol_scheduler *s, struct ol_ticket
 	return OL_SUBMIT_OK;
 }
 
-/* The tenant, made if need be. A tenant that comes back does not have its absence to its credit. */
-static struct ol_tenant *find_tenant(struct ol_scheduler *s, const struct ol_request *r)
+static struct ol_tenant *find_tenant(const struct ol_scheduler *s, uint64_t id)
 {
 	for (int i = 0; i < s->tenant_count; i++)
-		if (s->tenants[i]->id == r->tenant)
+		if (s->tenants[i]->id == id)
 			return s->tenants[i];
+	return NULL;
+}
+
+/* A tenant that comes back does not have its absence to its credit. */
+static struct ol_tenant *make_tenant(struct ol_scheduler *s, const struct ol_request *r)
+{
 	if (s->tenant_count == s->tenant_room) {
 		const int room = OL_MAX(16, 2 * s->tenant_room);
 		void *grown = realloc((void *)s->tenants, (size_t)room * sizeof *s->tenants);
@@ -230,13 +235,13 @@ static enum ol_submit enqueue(struct ol_scheduler *s, struct ol_ticket **tickets
 		return OL_SUBMIT_CLOSED;
 	if ((size_t)s->waiting + count > (size_t)s->o.queue_max)
 		return OL_SUBMIT_FULL;
-	struct ol_tenant *tenant = find_tenant(s, r);
+	struct ol_tenant *tenant = find_tenant(s, r->tenant);
+	if ((size_t)(tenant ? tenant->waiting : 0) + count > (size_t)s->o.tenant_queue_max)
+		return OL_SUBMIT_TENANT_FULL;
+	if (!tenant)
+		tenant = make_tenant(s, r);
 	if (!tenant)
 		return OL_SUBMIT_NO_MEMORY;
-	if ((size_t)tenant->waiting + count > (size_t)s->o.tenant_queue_max) {
-		ol_tenant_forget(s, tenant);
-		return OL_SUBMIT_TENANT_FULL;
-	}
 	tenant->weight = r->weight > 0.0 ? r->weight : 1.0;
 	for (size_t i = 0; i < count; i++) {
 		struct ol_ticket *t = tickets[i];

@@ -46,6 +46,7 @@ static enum ol_status start_engine(struct ol_service *s, struct ol_error *err)
 	return status;
 }
 
+/* By a thread that has read an adapter, which may be slower than the scheduler's end. */
 static void wake(void *context)
 {
 	struct ol_service *s = context;
