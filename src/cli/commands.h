@@ -24,6 +24,7 @@ int ol_command_reproduce(int argc, char **argv);
 int ol_command_signer(int argc, char **argv);
 int ol_command_account(int argc, char **argv);
 int ol_command_keys(int argc, char **argv);
+int ol_command_serve(int argc, char **argv);
 int ol_command_train_job(int argc, char **argv); /* not listed: for the server */
 int ol_command_index(int argc, char **argv);
 int ol_command_attribute(int argc, char **argv);

@@ -28,6 +28,8 @@ static const struct {
 	{"tokenize", "a text as the model sees it", ol_command_tokenize},
 	{"train-tokenizer", "learn a vocabulary from text, with a chat template",
 	 ol_command_train_tokenizer},
+	{"serve", "answer over HTTP, as OpenAI's API does: the base and all its adapters",
+	 ol_command_serve},
 	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
 	{"account", "EVM accounts: make, list, import, export", ol_command_account},
 	{"signer", NULL, ol_command_signer}, /* the server starts it */

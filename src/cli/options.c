@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include <errno.h>
+#include <ini.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,33 +62,36 @@ static bool parse_number(const struct ol_option *o, const char *text)
 	return end != text && *end == '\0' && (!ranged || (value >= o->low && value <= o->high));
 }
 
-static enum ol_parse take_value(const struct ol_command_line *line, const struct ol_option *o,
-				const char *text)
+enum { SENTENCE_MAX = 400 };
+
+/* False: the sentence says why not. */
+static bool take_value(const struct ol_option *o, const char *text, char sentence[SENTENCE_MAX])
 {
 	struct ol_texts *texts = o->target;
 	char range[96] = "";
 	switch (o->kind) {
 	case OL_OPTION_FLAG: OL_UNREACHABLE();
-	case OL_OPTION_TEXT: *(const char **)o->target = text; return OL_PARSE_GO;
+	case OL_OPTION_TEXT: *(const char **)o->target = text; return true;
 	case OL_OPTION_TEXTS:
-		if (texts->count == OL_TEXTS_MAX)
-			return bad(line, "too many times --", o->name, "");
-		texts->values[texts->count++] = text;
-		return OL_PARSE_GO;
+		if (texts->count < OL_TEXTS_MAX) {
+			texts->values[texts->count++] = text;
+			return true;
+		}
+		snprintf(sentence, SENTENCE_MAX, "too many times --%s", o->name);
+		return false;
 	case OL_OPTION_INT:
 	case OL_OPTION_U64:
 	case OL_OPTION_FLOAT:
 		if (parse_number(o, text))
-			return OL_PARSE_GO;
+			return true;
 		if (o->low != 0.0 || o->high != 0.0)
 			snprintf(range, sizeof range, " (a number from %g to %g)", o->low, o->high);
 		else
 			snprintf(range, sizeof range, " (a number)");
 		break;
 	}
-	char refusal[300];
-	snprintf(refusal, sizeof refusal, "%s cannot be \"%.200s\"", o->name, text);
-	return bad(line, "--", refusal, range);
+	snprintf(sentence, SENTENCE_MAX, "--%s cannot be \"%.200s\"%s", o->name, text, range);
+	return false;
 }
 
 static const struct ol_option *find_long(const struct ol_command_line *line, const char *name,
@@ -152,9 +156,107 @@ enum ol_parse ol_options_parse(const struct ol_command_line *line, int argc, cha
 		}
 		if (!value && i + 1 == argc)
 			return bad(line, "--", o->name, " needs a value");
-		const enum ol_parse taken = take_value(line, o, value ? value : argv[++i]);
-		if (taken != OL_PARSE_GO)
-			return taken;
+		char sentence[SENTENCE_MAX];
+		if (!take_value(o, value ? value : argv[++i], sentence))
+			return bad(line, sentence, "", "");
 	}
 	return OL_PARSE_GO;
+}
+
+/* --- configuration files --------------------------------------------------- */
+
+struct reading {
+	const struct ol_command_line *line;
+	const char *section;
+	struct ol_buf *texts;
+	char sentence[SENTENCE_MAX]; /* of the first fault */
+};
+
+static bool take_flag(const struct ol_option *o, const char *text, char sentence[SENTENCE_MAX])
+{
+	const bool yes = strcmp(text, "true") == 0;
+	if (!yes && strcmp(text, "false") != 0) {
+		snprintf(sentence, SENTENCE_MAX, "%s is true or false, not \"%.200s\"", o->name,
+			 text);
+		return false;
+	}
+	*(bool *)o->target = yes;
+	return true;
+}
+
+/* inih's callback: 0 marks a fault. The text outlives it in a buf that never moves. */
+static int take_entry(void *context, const char *section, const char *name, const char *text)
+{
+	struct reading *r = context;
+	char sentence[SENTENCE_MAX] = "";
+	if (strcmp(section, r->section) != 0)
+		return 1;
+	const struct ol_option *o = find_long(r->line, name, strlen(name));
+	const char *kept = r->texts->data + r->texts->size;
+	if (!o || strcmp(name, "config") == 0 || strcmp(name, "check-config") == 0)
+		snprintf(sentence, sizeof sentence, "there is no option \"%.100s\"", name);
+	else if (r->texts->size + strlen(text) + 1 >= r->texts->room ||
+		 !ol_buf_append(r->texts, text, strlen(text) + 1))
+		snprintf(sentence, sizeof sentence, "the file is too long");
+	else if (o->kind == OL_OPTION_FLAG ? take_flag(o, text, sentence)
+					   : take_value(o, kept, sentence)) {
+		if (o->given)
+			*o->given = true;
+		return 1;
+	}
+	if (r->sentence[0] == '\0')
+		memcpy(r->sentence, sentence, sizeof sentence);
+	return 0;
+}
+
+enum ol_status ol_options_read(const struct ol_command_line *line, const char *path,
+			       const char *section, struct ol_buf *texts, struct ol_error *err)
+{
+	enum { TEXTS_MAX = 64 << 10 };
+	static const char zeros[TEXTS_MAX];
+	struct reading r = {.line = line, .section = section, .texts = texts};
+	ol_buf_init(texts, TEXTS_MAX);
+	if (!ol_buf_append(texts, zeros, TEXTS_MAX)) /* so that it never moves */
+		return ol_fail(err, OL_ERR_FULL, "out of memory for %s", path);
+	ol_buf_clear(texts);
+	const int bad_line = ini_parse(path, take_entry, &r);
+	if (bad_line == 0)
+		return OL_OK;
+	if (bad_line < 0)
+		return ol_fail(err, OL_ERR_IO, "cannot read %s: %s", path, strerror(errno));
+	return ol_fail(err, OL_ERR_INPUT, "%s:%d: %s", path, bad_line,
+		       r.sentence[0] ? r.sentence : "this is neither a [section] nor name = value");
+}
+
+void ol_options_print(const struct ol_command_line *line, const char *section)
+{
+	printf("[%s]\n", section);
+	for (int i = 0; i < line->option_count; i++) {
+		const struct ol_option *o = &line->options[i];
+		const struct ol_texts *texts = o->target;
+		const char *text;
+		if (strcmp(o->name, "config") == 0 || strcmp(o->name, "check-config") == 0)
+			continue;
+		switch (o->kind) {
+		case OL_OPTION_FLAG:
+			printf("%s = %s\n", o->name, *(bool *)o->target ? "true" : "false");
+			break;
+		case OL_OPTION_INT: printf("%s = %d\n", o->name, *(int *)o->target); break;
+		case OL_OPTION_U64:
+			printf("%s = %llu\n", o->name, (unsigned long long)*(uint64_t *)o->target);
+			break;
+		case OL_OPTION_FLOAT:
+			printf("%s = %.9g\n", o->name, (double)*(float *)o->target);
+			break;
+		case OL_OPTION_TEXT:
+			text = *(const char **)o->target;
+			if (text)
+				printf("%s = %s\n", o->name, text);
+			break;
+		case OL_OPTION_TEXTS:
+			for (int k = 0; k < texts->count; k++)
+				printf("%s = %s\n", o->name, texts->values[k]);
+			break;
+		}
+	}
 }

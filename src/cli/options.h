@@ -4,6 +4,7 @@
 #define OL_CLI_OPTIONS_H
 
 #include "base/base.h"
+#include "base/buf.h"
 
 enum ol_option_kind {
 	OL_OPTION_FLAG,  /* bool            */
@@ -69,5 +70,14 @@ enum ol_parse { OL_PARSE_GO, OL_PARSE_HELP, OL_PARSE_BAD };
 /* argv[0] is the command itself. Prints help to stdout (HELP) or one sentence to stderr (BAD). */
 OL_MUST_CHECK enum ol_parse ol_options_parse(const struct ol_command_line *line, int argc,
 					     char **argv);
+
+/* A configuration file in INI form: `name = value` as the long options have them, under [section];
+ * flags are true or false. Other sections are other programs' business. Errors name file and line.
+ * The values point into *texts, which the caller frees when the options are not used any more. */
+OL_MUST_CHECK enum ol_status ol_options_read(const struct ol_command_line *line, const char *path,
+					     const char *section, struct ol_buf *texts,
+					     struct ol_error *err);
+/* What the options are now, in the same form, on stdout. */
+void ol_options_print(const struct ol_command_line *line, const char *section);
 
 #endif

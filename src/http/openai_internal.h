@@ -1,7 +1,8 @@
 /* http/openai_internal.h, floor 5: what the routes share: one call from its body to its answer.
  *
- * openai.c (the table; models, health), openai_ask.c (from fields to an ask), openai_prompt.c (texts
- * and messages to tokens), openai_answer.c (what is sent), openai_write.c (its JSON). */
+ * openai.c (the table), openai_ask.c (from fields to an ask), openai_prompt.c (texts and messages
+ * to tokens), openai_answer.c (what is sent), openai_write.c (its JSON), openai_models.c,
+ * openai_tokens.c. */
 #ifndef OL_HTTP_OPENAI_INTERNAL_H
 #define OL_HTTP_OPENAI_INTERNAL_H
 
