@@ -126,6 +126,11 @@ static void test_every_bit(void **state)
 		assert_non_null(copy);
 		memcpy(copy, bytes, size);
 		for (size_t bit = 0; bit < 8 * size; bit++) {
+#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__)
+			/* All of them is for the builds that are quick. */
+			if (bit % 5 != 0)
+				continue;
+#endif
 			/* Where the file was never written, a bit of each byte has to do. */
 			if (!ol_slow() && bit % 8 != bit / 8 % 8 && copy[bit / 8] == 0 &&
 			    bit / 8 % 512 != 0)
