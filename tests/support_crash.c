@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-enum { MODELS = 64, BATCH = 12, EVENTS_MAX = 3, EVENT_BYTES = 700, TRANSFERS_KEPT = 500 };
+enum { MODELS = 64, BATCH = 12, EVENTS_MAX = 3, EVENT_BYTES = 700, TRANSFERS_KEPT = 200 };
 
 /* The plain book after a record, and how many events were logged by then. */
 struct model {
@@ -269,7 +269,7 @@ static bool break_it(struct run *r, int kind, const struct ol_crash_options *o, 
 	if (first && o->fault_call)
 		ol_sim_disk_fault(r->sim, o->fault_call, o->fault);
 	else if (by_fault)
-		ol_sim_disk_fault(r->sim, (uint64_t)(1 + dice(r, 3 * o->steps_max)), faults[kind]);
+		ol_sim_disk_fault(r->sim, (uint64_t)(1 + dice(r, o->steps_max / 2 + 1)), faults[kind]);
 	for (int i = dice(r, o->steps_max) + 1; i > 0 && !failed; i--)
 		if (!step(r, &failed))
 			return false;
