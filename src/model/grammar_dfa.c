@@ -177,7 +177,8 @@ static bool name_set(struct subsets *w, struct ol_dfa *d, uint32_t size, uint16_
 	uint32_t *set = w->pool + w->begin[w->count];
 	uint64_t hash = size;
 	bool accepts = false;
-	qsort(set, size, sizeof *set, compare_states);
+	if (size > 1)
+		qsort(set, size, sizeof *set, compare_states);
 	for (uint32_t i = 0; i < size; i++) {
 		hash = (hash ^ set[i]) * 0x9e3779b97f4a7c15u;
 		hash ^= hash >> 29;
@@ -267,12 +268,14 @@ enum ol_status ol_dfa_make(struct ol_dfa *dfa, const struct ol_nfa *nfa, uint32_
 	*dfa = (struct ol_dfa){0};
 	if (nfa->failed)
 		return OL_ERR_FULL;
+	w.pool_room = 1024;
+	w.pool = malloc(w.pool_room * sizeof *w.pool);
 	w.begin = calloc(OL_GRAMMAR_STATES_MAX + 2, sizeof *w.begin);
 	w.slots = malloc(SLOTS * sizeof *w.slots);
 	w.stamp = calloc(nfa->state_count, sizeof *w.stamp);
 	w.stack = malloc(nfa->state_count * sizeof *w.stack);
 	enum ol_status s = OL_ERR_FULL;
-	if (w.begin && w.slots && w.stamp && w.stack) {
+	if (w.pool && w.begin && w.slots && w.stamp && w.stack) {
 		memset(w.slots, 0xff, SLOTS * sizeof *w.slots);
 		if (determinise(&w, dfa, start))
 			s = trim(dfa);

@@ -45,15 +45,13 @@ static bool write_string(struct ol_buf *out, const json_t *value)
 	return ok;
 }
 
-/* The shortest digits that give the same number. */
+/* The shortest digits that give the same number, with an exponent only where it is far from 1. */
 static void write_real(struct ol_buf *out, double value)
 {
-	char text[40];
-	for (int digits = 1; digits <= 17; digits++) {
-		snprintf(text, sizeof text, "%.*g", digits, value);
-		if (strtod(text, NULL) == value)
-			break;
-	}
+	char text[64] = "";
+	const bool near = value == 0 || (fabs(value) >= 1e-5 && fabs(value) < 1e15);
+	for (int digits = 1; digits <= 21 && (digits == 1 || strtod(text, NULL) != value); digits++)
+		snprintf(text, sizeof text, near ? "%.*f" : "%.*g", digits, value);
 	(void)ol_buf_append_text(out, text);
 	if (!strpbrk(text, ".e"))
 		(void)ol_buf_append_text(out, ".0");
