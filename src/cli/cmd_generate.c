@@ -1,4 +1,6 @@
 #include "cli/commands.h"
+
+#include "base/file.h"
 #include "cli/options.h"
 #include "crypto/sha256.h"
 #include "node/generate.h"
@@ -11,10 +13,12 @@
 /* Everything the command line can say. */
 struct generate_line {
 	const char *model, *adapter, *prompt, *system;
-	bool chat, json, special, ignore_eos, quiet, seed_given;
+	const char *json_schema;
+	bool chat, json, json_object, special, ignore_eos, quiet, seed_given;
 	int context;
 	uint64_t seed;
-	struct ol_texts stops;
+	struct ol_texts stops, choices;
+	struct ol_grammar *grammar;
 	struct ol_answer_options generate;
 };
 
@@ -43,6 +47,50 @@ static uint64_t derived_seed(const struct ol_runtime *r, const struct ol_tokens 
 	for (int i = 0; i < 8; i++)
 		seed |= (uint64_t)digest[i] << 8 * i;
 	return seed;
+}
+
+static enum ol_status read_schema(json_t **schema_out, const char *path, struct ol_error *err)
+{
+	struct ol_map map;
+	json_error_t error;
+	const enum ol_status s = ol_map_open(&map, path, err);
+	if (s != OL_OK)
+		return s;
+	*schema_out = json_loadb((const char *)map.data, map.size,
+				 JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	ol_map_close(&map);
+	return *schema_out ? OL_OK
+			   : ol_fail(err, OL_ERR_INPUT, "%s, line %d: %s", path, error.line,
+				     error.text);
+}
+
+/* What --json-object, --json-schema and --choice ask for. */
+static enum ol_status open_grammar(struct generate_line *g, const struct ol_runtime *r,
+				   struct ol_error *err)
+{
+	const struct ol_config *config = ol_model_config(r->model);
+	struct ol_grammar_vocab *vocab = NULL;
+	json_t *source = NULL;
+	if (g->json_object + (g->json_schema != NULL) + (g->choices.count > 0) == 0)
+		return OL_OK;
+	enum ol_status s = ol_grammar_vocab_open(&vocab, r->tokenizer, config->vocab_size,
+						 config->eos_ids, config->eos_count, 0, err);
+	if (s == OL_OK && g->json_schema)
+		s = read_schema(&source, g->json_schema, err);
+	if (s == OL_OK && g->json_schema)
+		s = ol_grammar_open_schema(&g->grammar, vocab, source, err);
+	else if (s == OL_OK && g->json_object)
+		s = ol_grammar_open_json(&g->grammar, vocab, err);
+	else if (s == OL_OK) {
+		source = json_array();
+		for (int i = 0; i < g->choices.count; i++)
+			json_array_append_new(source, json_string(g->choices.values[i]));
+		s = ol_grammar_open_choice(&g->grammar, vocab, source, err);
+	}
+	json_decref(source);
+	ol_grammar_vocab_close(vocab); /* the grammar keeps it */
+	g->generate.grammar = g->grammar;
+	return s;
 }
 
 static enum ol_status encode_prompt(struct ol_tokens *prompt, const struct ol_runtime *r,
@@ -124,6 +172,10 @@ static int print_result(const struct ol_runtime *r, const struct generate_line *
 		char seed[24];
 		snprintf(seed, sizeof seed, "%llu", (unsigned long long)g->generate.sampling.seed);
 		json_object_set_new(object, "seed", json_string(seed));
+		if (g->grammar) {
+			ol_hex(id, ol_grammar_id(g->grammar), OL_GRAMMAR_ID_BYTES);
+			json_object_set_new(object, "grammar_id", json_string(id));
+		}
 		ol_json_adapter(object, r->adapter);
 		if (g->generate.logprobs > 0)
 			json_object_set_new(object, "logprobs",
@@ -149,6 +201,8 @@ static enum ol_status answer(struct generate_line *g, int *exit_status, struct o
 		s = ol_runtime_adapt(&r, &home, g->adapter, err);
 	if (s == OL_OK)
 		s = encode_prompt(&prompt, &r, g, err);
+	if (s == OL_OK)
+		s = open_grammar(g, &r, err);
 	if (s == OL_OK) {
 		const int context = g->context ? g->context : ol_model_config(r.model)->context_max;
 		const int64_t wanted = (int64_t)prompt.count + g->generate.max_tokens;
@@ -175,6 +229,7 @@ static enum ol_status answer(struct generate_line *g, int *exit_status, struct o
 		*exit_status = print_result(&r, g, &prompt, &result);
 		ol_generation_release(&result);
 	}
+	ol_grammar_close(g->grammar);
 	ol_tokens_release(&prompt);
 	ol_runtime_close(&r);
 	return s;
@@ -214,6 +269,11 @@ int ol_command_generate(int argc, char **argv)
 		       "the same seed gives the same answer (default: from the prompt)",
 		       &g.seed_given),
 		OL_TEXTS("stop", 0, g.stops, "TEXT", "end before this text (may be repeated)"),
+		OL_FLAG("json-object", 0, g.json_object, "the answer is a JSON object"),
+		OL_TEXT("json-schema", 0, g.json_schema, "FILE",
+			"the answer is JSON that this JSON Schema allows"),
+		OL_TEXTS("choice", 0, g.choices, "TEXT",
+			 "the answer is this text, or another --choice"),
 		OL_NUMBER(INT, "logprobs", 0, g.generate.logprobs, "N", 0, OL_LOGPROBS_MAX,
 			  "with --json: N alternatives for every token"),
 		OL_NUMBER(INT, "context", 'c', g.context, "N", 0, 1 << 24,
@@ -245,6 +305,9 @@ int ol_command_generate(int argc, char **argv)
 	if (!g.model || !g.prompt)
 		s = ol_fail(&err, OL_ERR_INPUT,
 			    "generate needs a model (-m NAME) and a prompt (-p TEXT)");
+	else if (g.json_object + (g.json_schema != NULL) + (g.choices.count > 0) > 1)
+		s = ol_fail(&err, OL_ERR_INPUT,
+			    "--json-object, --json-schema and --choice exclude one another");
 	else if (g.stops.count > OL_STOPS_MAX)
 		s = ol_fail(&err, OL_ERR_INPUT, "at most %d --stop texts", OL_STOPS_MAX);
 	for (int i = 0; i < g.stops.count && s == OL_OK; i++) {

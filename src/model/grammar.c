@@ -244,6 +244,8 @@ static enum ol_status open_grammar(struct ol_grammar **out, struct ol_grammar_vo
 	g->vocab = vocab;
 	(void)atomic_fetch_add(&vocab->references, 1);
 	enum ol_status s = identify(g, kind, source, err);
+	if (s == OL_OK && compile == ol_grammar_compile)
+		s = ol_grammar_vocab_check(vocab, err);
 	if (s == OL_OK) {
 		ol_buf_init(&b.path, OL_ERROR_TEXT_MAX);
 		b.made = json_array();

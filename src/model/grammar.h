@@ -43,8 +43,7 @@ enum {
 struct ol_grammar_vocab;
 
 /* vocab_size: of the model's logits. The eos ids end an answer; other special tokens are never
- * allowed. cache_bytes 0: OL_GRAMMAR_CACHE_BYTES. Fails where some byte that JSON needs has no
- * token of its own. The tokenizer is not needed afterwards. */
+ * allowed. cache_bytes 0: OL_GRAMMAR_CACHE_BYTES. The tokenizer is not needed afterwards. */
 OL_MUST_CHECK enum ol_status ol_grammar_vocab_open(struct ol_grammar_vocab **vocab_out,
 						   const struct ol_tokenizer *tokenizer,
 						   int vocab_size, const int32_t *eos_ids,
@@ -60,8 +59,8 @@ void ol_grammar_vocab_stats(struct ol_grammar_vocab *vocab, struct ol_grammar_vo
 
 /* A compiled grammar, counted: open gives one reference, close takes one back. Errors name the
  * place in the schema ("the schema at /properties/age: …"). OL_ERR_INPUT: malformed, or nothing
- * can satisfy it; OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused; OL_ERR_FULL: over
- * a limit, or out of memory. */
+ * can satisfy it; OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused, or a byte that JSON
+ * needs has no token of its own; OL_ERR_FULL: over a limit, or out of memory. */
 struct ol_grammar;
 
 /* Any JSON object: OpenAI's {"type": "json_object"}. */

@@ -249,7 +249,10 @@ struct ol_grammar_vocab {
 	uint64_t hits, misses;
 };
 
+/* Is there a token for this byte alone? And for every byte that JSON may need? */
 bool ol_grammar_vocab_spells(const struct ol_grammar_vocab *vocab, uint8_t byte);
+OL_MUST_CHECK enum ol_status ol_grammar_vocab_check(const struct ol_grammar_vocab *vocab,
+						    struct ol_error *err);
 void ol_grammar_cache_release(struct ol_grammar_vocab *vocab);
 
 struct ol_grammar_state {

@@ -165,7 +165,7 @@ bool ol_grammar_vocab_spells(const struct ol_grammar_vocab *v, uint8_t byte)
 }
 
 /* Where a value stands half written, any byte may be the only one to go on with. */
-static enum ol_status check_bytes(const struct ol_grammar_vocab *v, struct ol_error *err)
+enum ol_status ol_grammar_vocab_check(const struct ol_grammar_vocab *v, struct ol_error *err)
 {
 	static const uint8_t ranges[][2] = {{0x20, 0x7e}, {0x80, 0xbf}, {0xc2, 0xf4}};
 	for (size_t r = 0; r < OL_ARRAY_LEN(ranges); r++)
@@ -173,7 +173,7 @@ static enum ol_status check_bytes(const struct ol_grammar_vocab *v, struct ol_er
 			if (!ol_grammar_vocab_spells(v, (uint8_t)byte))
 				return ol_fail(
 					err, OL_ERR_UNSUPPORTED,
-					"structured output needs a token for every single "
+					"JSON output needs a token for every single "
 					"byte, and this model's tokenizer has none for 0x%02x: "
 					"use a model with a byte-level or byte-fallback "
 					"tokenizer",
@@ -231,13 +231,12 @@ enum ol_status ol_grammar_vocab_open(struct ol_grammar_vocab **vocab_out,
 			v->eos[v->eos_count++] = eos_ids[i];
 		ok = build(v, tokenizer);
 	}
-	enum ol_status s = ok ? check_bytes(v, err)
-			      : ol_fail(err, OL_ERR_FULL, "out of memory for the tokens' bytes");
-	if (s == OL_OK)
-		*vocab_out = v;
-	else
+	if (!ok) {
 		vocab_free(v);
-	return s;
+		return ol_fail(err, OL_ERR_FULL, "out of memory for the tokens' bytes");
+	}
+	*vocab_out = v;
+	return OL_OK;
 }
 
 void ol_grammar_vocab_close(struct ol_grammar_vocab *vocab)
