@@ -31,7 +31,7 @@ enum {
 	OL_GRAMMAR_ALTERNATIVES_MAX = 1 << 18, /* and links between them                       */
 	OL_GRAMMAR_PROPERTIES_MAX = 1000,      /* of one object                                */
 	OL_GRAMMAR_ENUM_MAX = 1000,            /* values of one enum, or choices                */
-	OL_GRAMMAR_STATES_MAX = 16384,         /* of one pattern, enum or number               */
+	OL_GRAMMAR_STATES_MAX = 32768,         /* of one pattern, enum or number               */
 	OL_GRAMMAR_STATES_TOTAL_MAX = 65536,   /* of all of them                               */
 	OL_GRAMMAR_WORK_MAX = 20 << 20,        /* steps of compiling: about a second           */
 	OL_GRAMMAR_PIECE_MAX = 256,            /* bytes; longer tokens are never allowed        */

@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-enum { OL_NFA_STATES_MAX = 1 << 16, OL_NFA_EDGES_MAX = 1 << 18, OL_DFA_DEAD = 0xffff };
+enum { OL_NFA_STATES_MAX = 1 << 17, OL_NFA_EDGES_MAX = 1 << 19, OL_DFA_DEAD = 0xffff };
 
 struct ol_nfa_edge {
 	uint32_t to;
@@ -32,9 +32,11 @@ void ol_nfa_edge(struct ol_nfa *nfa, uint32_t from, uint8_t low, uint8_t high, u
 void ol_nfa_skip(struct ol_nfa *nfa, uint32_t from, uint32_t to);
 void ol_nfa_text(struct ol_nfa *nfa, uint32_t from, const char *text, size_t size, uint32_t to);
 
-/* The code points [low, high] as a string of JSON spells them: UTF-8, with the shortest escape for
- * those that need one and no other spelling. Surrogates are left out. */
-void ol_nfa_char(struct ol_nfa *nfa, uint32_t from, uint32_t low, uint32_t high, uint32_t to);
+/* Characters, as a string of JSON spells them: UTF-8, with the shortest escape for those that need
+ * one and no other spelling. NUL and surrogates are left out. */
+void ol_nfa_chars(struct ol_nfa *nfa, uint32_t from, const uint32_t (*ranges)[2], size_t count,
+		  uint32_t to);
+void ol_nfa_any_char(struct ol_nfa *nfa, uint32_t from, uint32_t to);
 /* Whole numbers from low to high, without leading zeros or "-0". */
 void ol_nfa_integer(struct ol_nfa *nfa, uint32_t from, int64_t low, int64_t high, uint32_t to);
 /* A JSON number: up to 18 digits, 17 of fraction, an exponent of two. */

@@ -108,39 +108,74 @@ static void utf8_range(struct ol_nfa *nfa, uint32_t from, uint32_t low, uint32_t
 	}
 }
 
-void ol_nfa_char(struct ol_nfa *nfa, uint32_t from, uint32_t low, uint32_t high, uint32_t to)
+/* The state that this byte leads to, made when it is first asked for; 0: not yet. */
+static uint32_t branch(struct ol_nfa *nfa, uint32_t *state, uint32_t from, uint8_t byte)
+{
+	if (*state == 0) {
+		*state = ol_nfa_state(nfa);
+		ol_nfa_edge(nfa, from, byte, byte, *state);
+	}
+	return *state;
+}
+
+/* Characters that are escaped: what their escapes begin with is shared. */
+static void escaped(struct ol_nfa *nfa, uint32_t from, const uint32_t (*ranges)[2], size_t count,
+		    uint32_t to)
+{
+	uint32_t path[4] = {0}, last[2] = {0}; /* \ u 0 0, then 0 or 1 */
+	for (size_t i = 0; i < count; i++)
+		for (uint32_t c = OL_MAX(ranges[i][0], 1u); c <= OL_MIN(ranges[i][1], 0x5cu); c++) {
+			char text[OL_JSON_ESCAPE_MAX];
+			const size_t size = ol_json_escape(text, c);
+			if (size == 1)
+				continue;
+			uint32_t at = branch(nfa, &path[0], from, '\\');
+			if (size > 2) {
+				for (int k = 1; k < 4; k++)
+					at = branch(nfa, &path[k], at, (uint8_t)text[k]);
+				at = branch(nfa, &last[c >> 4], at, (uint8_t)text[4]);
+			}
+			ol_nfa_edge(nfa, at, (uint8_t)text[size - 1], (uint8_t)text[size - 1], to);
+		}
+}
+
+void ol_nfa_chars(struct ol_nfa *nfa, uint32_t from, const uint32_t (*ranges)[2], size_t count,
+		  uint32_t to)
 {
 	static const uint32_t parts[][2] = {{0x20, 0x21},       {0x23, 0x5b},    {0x5d, 0x7f},
 					    {0x80, 0x7ff},      {0x800, 0xd7ff}, {0xe000, 0xffff},
 					    {0x10000, 0x10ffff}};
-	for (uint32_t code = OL_MAX(low, 1u); code <= OL_MIN(high, 0x5cu); code++) {
-		char text[OL_JSON_ESCAPE_MAX];
-		const size_t size = ol_json_escape(text, code);
-		if (size > 1)
-			ol_nfa_text(nfa, from, text, size, to);
-	}
-	for (size_t i = 0; i < OL_ARRAY_LEN(parts); i++) {
-		const uint32_t a = OL_MAX(low, parts[i][0]), b = OL_MIN(high, parts[i][1]);
-		if (a <= b)
-			utf8_range(nfa, from, a, b, to);
-	}
+	escaped(nfa, from, ranges, count, to);
+	for (size_t k = 0; k < count; k++)
+		for (size_t i = 0; i < OL_ARRAY_LEN(parts); i++) {
+			const uint32_t a = OL_MAX(ranges[k][0], parts[i][0]);
+			const uint32_t b = OL_MIN(ranges[k][1], parts[i][1]);
+			if (a <= b)
+				utf8_range(nfa, from, a, b, to);
+		}
+}
+
+void ol_nfa_any_char(struct ol_nfa *nfa, uint32_t from, uint32_t to)
+{
+	static const uint32_t all[][2] = {{0, 0x10ffff}};
+	ol_nfa_chars(nfa, from, all, 1, to);
 }
 
 void ol_nfa_length(struct ol_nfa *nfa, uint32_t from, uint32_t min, uint32_t max, uint32_t to)
 {
 	for (uint32_t n = 0; n < min && !nfa->failed; n++) {
 		const uint32_t next = ol_nfa_state(nfa);
-		ol_nfa_char(nfa, from, 0, 0x10ffff, next);
+		ol_nfa_any_char(nfa, from, next);
 		from = next;
 	}
 	for (uint32_t n = min; n < max && max != UINT32_MAX && !nfa->failed; n++) {
 		const uint32_t next = ol_nfa_state(nfa);
 		ol_nfa_skip(nfa, from, to);
-		ol_nfa_char(nfa, from, 0, 0x10ffff, next);
+		ol_nfa_any_char(nfa, from, next);
 		from = next;
 	}
 	if (max == UINT32_MAX)
-		ol_nfa_char(nfa, from, 0, 0x10ffff, from);
+		ol_nfa_any_char(nfa, from, from);
 	ol_nfa_skip(nfa, from, to);
 }
 

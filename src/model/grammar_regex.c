@@ -243,8 +243,7 @@ static bool read_class(struct pattern *p, struct set *set)
 static void emit(struct pattern *p, struct set *set, uint32_t from, uint32_t to)
 {
 	normalise(set);
-	for (size_t i = 0; i < set->count; i++)
-		ol_nfa_char(p->nfa, from, set->ranges[i][0], set->ranges[i][1], to);
+	ol_nfa_chars(p->nfa, from, (const uint32_t(*)[2])set->ranges, set->count, to);
 }
 
 /* --- structure ------------------------------------------------------------- */
@@ -437,7 +436,7 @@ static bool sequence(struct pattern *p, uint32_t from, uint32_t to)
 	if (outermost && peek_is(p, '^'))
 		p->at++;
 	else if (outermost)
-		ol_nfa_char(p->nfa, state, 0, CODE_MAX, state);
+		ol_nfa_any_char(p->nfa, state, state);
 	while (p->at < p->size && !peek_is(p, '|') && !(peek_is(p, ')') && !outermost)) {
 		if (peek_is(p, ')'))
 			return fails(p, "a ) has no (");
@@ -453,7 +452,7 @@ static bool sequence(struct pattern *p, uint32_t from, uint32_t to)
 	if (!anchored) {
 		const uint32_t rest = ol_nfa_state(p->nfa);
 		ol_nfa_skip(p->nfa, state, rest);
-		ol_nfa_char(p->nfa, rest, 0, CODE_MAX, rest);
+		ol_nfa_any_char(p->nfa, rest, rest);
 		state = rest;
 	}
 	ol_nfa_skip(p->nfa, state, to);
@@ -494,6 +493,7 @@ enum ol_status ol_nfa_pattern(struct ol_nfa *nfa, uint32_t from, const char *pat
 #define TIME CLOCK ":[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-]" CLOCK ")"
 #define BYTE "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 #define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define WORDS "[A-Za-z0-9]+(-+[A-Za-z0-9]+)*"
 #define ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 
 const char *ol_grammar_format_pattern(const char *format)
@@ -509,7 +509,7 @@ const char *ol_grammar_format_pattern(const char *format)
 			     "T[0-9]{1,9}H([0-9]{1,9}M([0-9]{1,9}S)?)?|"
 			     "T[0-9]{1,9}M([0-9]{1,9}S)?|T[0-9]{1,9}S)$"},
 		{"uuid", "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"},
-		{"email", "^" ATEXT "(\\." ATEXT ")*@(" LABEL "\\.)+" LABEL "$"},
+		{"email", "^" ATEXT "(\\." ATEXT ")*@(" WORDS "\\.)+" WORDS "$"},
 		{"hostname", "^(" LABEL "\\.){0,3}" LABEL "$"},
 		{"ipv4", "^" BYTE "(\\." BYTE "){3}$"},
 	};

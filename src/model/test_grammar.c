@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "model/test_pieces.h"
+
 static uint32_t below(uint32_t *state, uint32_t n)
 {
 	*state ^= *state << 13;
@@ -22,7 +24,7 @@ static uint32_t below(uint32_t *state, uint32_t n)
 
 /* --- vocabularies ---------------------------------------------------------- */
 
-enum { EOS = 0 };
+enum { EOS = TEST_EOS };
 
 static struct ol_tokenizer *open_tokenizer(const char *json, size_t size)
 {
@@ -42,35 +44,6 @@ static struct ol_tokenizer *open_family(const char *name)
 	assert_int_equal(ol_map_open(&map, path, &err), OL_OK);
 	struct ol_tokenizer *t = open_tokenizer((const char *)map.data, map.size);
 	ol_map_close(&map);
-	return t;
-}
-
-/* A tokenizer with a special token, every byte by fallback, and these pieces. */
-static struct ol_tokenizer *make_tokenizer(const char *const *pieces, size_t count)
-{
-	json_t *vocab = json_pack("{s:i}", "<eos>", EOS);
-	int id = 1;
-	for (int b = 0; b < 256; b++, id++) {
-		char name[8];
-		snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
-		json_object_set_new(vocab, name, json_integer(id));
-	}
-	for (size_t i = 0; i < count; i++)
-		if (!json_object_get(vocab, pieces[i]))
-			json_object_set_new(vocab, pieces[i], json_integer(id++));
-	json_t *root = json_pack("{s:s, s:[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}], s:n, s:n, s:n,"
-				 " s:{s:s, s:[{s:s}, {s:s}]}, s:{s:s, s:b, s:b, s:n, s:o, s:[]}}",
-				 "version", "1.0", "added_tokens", "id", EOS, "content", "<eos>",
-				 "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0,
-				 "special", 1, "normalizer", "pre_tokenizer", "post_processor",
-				 "decoder", "type", "Sequence", "decoders", "type", "ByteFallback",
-				 "type", "Fuse", "model", "type", "BPE", "byte_fallback", 1,
-				 "fuse_unk", 1, "unk_token", "vocab", vocab, "merges");
-	assert_non_null(root);
-	char *text = json_dumps(root, 0);
-	json_decref(root);
-	struct ol_tokenizer *t = open_tokenizer(text, strlen(text));
-	free(text);
 	return t;
 }
 
@@ -103,7 +76,7 @@ static int vocab_size;
 static int set_up(void **state)
 {
 	(void)state;
-	tokenizer = make_tokenizer(awkward, OL_ARRAY_LEN(awkward));
+	tokenizer = test_tokenizer(awkward, OL_ARRAY_LEN(awkward));
 	vocab_size = ol_tokenizer_vocab_size(tokenizer);
 	vocab = open_vocab(tokenizer, 0);
 	return 0;

@@ -14,7 +14,16 @@
 
 #include <cmocka.h>
 
-enum { EOS = 0, SCHEMAS = 400, TOKENS_MAX = 600, TEXT_MAX = 1 << 16, REFS_DEPTH = 3 };
+#include "model/test_pieces.h"
+
+enum {
+	EOS = TEST_EOS,
+	PIECES = 640,
+	SCHEMAS = 400,
+	TOKENS_MAX = 600,
+	TEXT_MAX = 1 << 16,
+	REFS_DEPTH = 3
+};
 
 static uint32_t seed = 20;
 
@@ -42,35 +51,16 @@ static int set_up(void **state)
 {
 	struct ol_error err;
 	const int32_t eos[] = {EOS};
-	json_t *ids = json_pack("{s:i}", "<eos>", EOS);
-	int id = 1;
+	static char spelled[PIECES][8];
+	const char *pieces[PIECES];
 	(void)state;
-	for (int b = 0; b < 256; b++, id++) {
-		char name[8];
-		snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
-		json_object_set_new(ids, name, json_integer(id));
-	}
-	while (id < 900) {
-		char piece[8] = {0};
+	for (int i = 0; i < PIECES; i++) {
 		const uint32_t length = 1 + below(5);
-		for (uint32_t i = 0; i < length; i++)
-			piece[i] = alphabet[below(sizeof alphabet - 1)];
-		if (!json_object_get(ids, piece))
-			json_object_set_new(ids, piece, json_integer(id++));
+		for (uint32_t k = 0; k < length; k++)
+			spelled[i][k] = alphabet[below(sizeof alphabet - 1)];
+		pieces[i] = spelled[i];
 	}
-	json_t *root = json_pack("{s:s, s:[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}], s:n, s:n, s:n,"
-				 " s:{s:s, s:[{s:s}, {s:s}]}, s:{s:s, s:b, s:b, s:n, s:o, s:[]}}",
-				 "version", "1.0", "added_tokens", "id", EOS, "content", "<eos>",
-				 "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0,
-				 "special", 1, "normalizer", "pre_tokenizer", "post_processor",
-				 "decoder", "type", "Sequence", "decoders", "type", "ByteFallback",
-				 "type", "Fuse", "model", "type", "BPE", "byte_fallback", 1,
-				 "fuse_unk", 1, "unk_token", "vocab", ids, "merges");
-	char *text = json_dumps(root, 0);
-	json_decref(root);
-	if (ol_tokenizer_open(&tokenizer, text, strlen(text), "random", &err) != OL_OK)
-		fail_msg("%s", err.text);
-	free(text);
+	tokenizer = test_tokenizer(pieces, PIECES);
 	vocab_size = ol_tokenizer_vocab_size(tokenizer);
 	if (ol_grammar_vocab_open(&vocab, tokenizer, vocab_size, eos, 1, 0, &err) != OL_OK)
 		fail_msg("%s", err.text);
@@ -568,7 +558,7 @@ static void spell(struct ol_buf *out, const json_t *value, bool spaced)
 static int32_t cut(const char *text, size_t size, size_t *length)
 {
 	for (int tries = 0; tries < 200; tries++) {
-		const int32_t id = 257 + (int32_t)below((uint32_t)vocab_size - 257);
+		const int32_t id = TEST_PIECES + (int32_t)below((uint32_t)vocab_size - TEST_PIECES);
 		const char *piece = ol_tokenizer_piece(tokenizer, id, length);
 		if (*length <= size && memcmp(piece, text, *length) == 0)
 			return id;
