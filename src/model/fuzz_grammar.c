@@ -1,6 +1,6 @@
 /* Schemas from strangers. The bytes are a JSON Schema, or after a 'C' choices, after an 'F' a
- * response_format. Where it compiles, a walk that the same bytes choose finds a token at every step,
- * and a text that comes to its end is JSON. */
+ * response_format. Where it compiles, a walk that the same bytes choose finds a token at every
+ * step, and a text that comes to its end is JSON. */
 #include "model/grammar.h"
 
 #include <stdio.h>

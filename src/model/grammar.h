@@ -59,8 +59,8 @@ void ol_grammar_vocab_stats(struct ol_grammar_vocab *vocab, struct ol_grammar_vo
 
 /* A compiled grammar, counted: open gives one reference, close takes one back. Errors name the
  * place in the schema ("the schema at /properties/age: …"). OL_ERR_INPUT: malformed, or nothing
- * can satisfy it; OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused, or a byte that JSON
- * needs has no token of its own; OL_ERR_FULL: over a limit, or out of memory. */
+ * can satisfy it; OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused, or a byte that
+ * JSON needs has no token of its own; OL_ERR_FULL: over a limit, or out of memory. */
 struct ol_grammar;
 
 /* Any JSON object: OpenAI's {"type": "json_object"}. */

@@ -292,36 +292,47 @@ static const struct {
 	 {"{\"z\":null}", "{\"z\":null,\"y\":null}", "{}!", "{\"y!"}},
 	{"{\"properties\":{\"\":{\"const\":1}}}", {"{\"\":1}", "{}", "{\"a!"}},
 	{"{\"type\":\"object\",\"additionalProperties\":false}", {"{}", "{\"!"}},
-	{"{\"anyOf\":[{\"const\":\"abc\"},{\"type\":\"string\",\"maxLength\":1},{\"type\":\"integer\"}"
+	{"{\"anyOf\":[{\"const\":\"abc\"},{\"type\":\"string\",\"maxLength\":1},{\"type\":"
+	 "\"integer\"}"
 	 "]}",
 	 {"\"abc\"", "\"a\"", "\"ab\"!", "\"\"", "7", "\"b\""}},
-	{"{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1},\"x\":{\"const\":1}},"
-	 "\"required\":[\"k\",\"x\"]},{\"type\":\"object\",\"properties\":{\"k\":{\"type\":\"integer\"}"
+	{"{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"k\":{\"const\":1},\"x\":{"
+	 "\"const\":1}},"
+	 "\"required\":[\"k\",\"x\"]},{\"type\":\"object\",\"properties\":{\"k\":{\"type\":"
+	 "\"integer\"}"
 	 ",\"y\":{\"const\":2}},\"required\":[\"k\",\"y\"]}]}",
 	 {"{\"k\":1,\"x\":1}", "{\"k\":1,\"y\":2}", "{\"k\":12,\"x!", "{\"k\":12,\"y\":2}"}},
-	{"{\"oneOf\":[{\"properties\":{\"t\":{\"const\":\"a\"},\"v\":{\"const\":1}},\"required\":[\"t\""
-	 ",\"v\"]},{\"properties\":{\"t\":{\"const\":\"b\"}},\"required\":[\"t\"]},{\"type\":\"null\"}]"
+	{"{\"oneOf\":[{\"properties\":{\"t\":{\"const\":\"a\"},\"v\":{\"const\":1}},"
+	 "\"required\":[\"t\""
+	 ",\"v\"]},{\"properties\":{\"t\":{\"const\":\"b\"}},\"required\":[\"t\"]},{\"type"
+	 "\":\"null\"}]"
 	 "}",
 	 {"{\"t\":\"a\",\"v\":1}", "{\"t\":\"b\"}", "{\"t\":\"b\",!", "null", "{\"t\":\"a\"}!"}},
-	{"{\"$ref\":\"#/$defs/n\",\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":"
-	 "\"integer\"},\"next\":{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},{\"type\":\"null\"}]}},\"required\""
+	{"{\"$ref\":\"#/$defs/n\",\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"v"
+	 "\":{\"type\":"
+	 "\"integer\"},\"next\":{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},{\"type\":\"null\"}]}},"
+	 "\"required\""
 	 ":[\"v\",\"next\"]}}}",
 	 {"{\"v\":1,\"next\":null}", "{\"v\":1,\"next\":{\"v\":2,\"next\":null}}", "{\"v\":1}!"}},
 	{"{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}", {"[]", "[[],[[]]]", "[1!"}},
 	{"{\"allOf\":[{\"$ref\":\"#/definitions/a~1b\"},{\"properties\":{\"y\":{\"const\":2}},"
-	 "\"required\":[\"y\"]}],\"definitions\":{\"a/b\":{\"type\":\"object\",\"properties\":{\"x\":{"
+	 "\"required\":[\"y\"]}],\"definitions\":{\"a/b\":{\"type\":\"object\",\"properties"
+	 "\":{\"x\":{"
 	 "\"const\":1}},\"required\":[\"x\"]}}}",
 	 {"{\"x\":1,\"y\":2}", "{\"x\":1}!", "{\"y!"}},
-	{"{\"$ref\":\"#/$defs/s\",\"maxLength\":2,\"$defs\":{\"s\":{\"type\":\"string\",\"minLength\":1,"
+	{"{\"$ref\":\"#/$defs/s\",\"maxLength\":2,\"$defs\":{\"s\":{\"type\":\"string\","
+	 "\"minLength\":1,"
 	 "\"maxLength\":5}}}",
 	 {"\"\"!", "\"ab\"", "\"abc!"}},
-	{"{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2}},\"anyOf\":[{"
+	{"{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2}},"
+	 "\"anyOf\":[{"
 	 "\"required\":[\"a\"]},{\"required\":[\"b\"]}]}",
 	 {"{\"a\":1}", "{\"b\":2}", "{}!", "{\"a\":1,\"b\":2}"}},
 	{"{\"title\":\"t\",\"x-more\":1,\"description\":\"d\",\"default\":3,\"type\":\"null\"}",
 	 {"null"}},
 	{"true", {"1", "null", "[{\"a\":[]}]", "\"\"", "]!"}},
-	{"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"number\"},{\"type\":\"integer\"}],\"minItems\":"
+	{"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"number\"},{\"type\":\"integer"
+	 "\"}],\"minItems\":"
 	 "2,\"maxItems\":2}",
 	 {"[1.5,2]", "[1,2.!", "[1e5, 3]", "[-1,-2]"}},
 };
@@ -547,7 +558,8 @@ static void test_formats(void **state)
 		{"{\"type\":\"text\"}", OL_OK, NULL},
 		{"{\"type\":\"json_object\"}", OL_OK, "{\"a\":[1]}"},
 		{"{\"type\":\"json_object\"}", OL_OK, "[!"},
-		{"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"strict\":true,\"schema\":{"
+		{"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"strict\":true,"
+		 "\"schema\":{"
 		 "\"type\":\"null\"}}}",
 		 OL_OK, "null"},
 		{"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\"}}", OL_ERR_INPUT, NULL},

@@ -397,9 +397,14 @@ static json_t *string_for(const json_t *s)
 					   "\xf0\x9f\x98\x80",
 					   "/"};
 	for (int tries = 0; tries < 3000; tries++) {
-		char text[64] = {0};
-		for (uint32_t n = below(8); n > 0; n--)
-			strncat(text, bits[below(tries < 1000 ? OL_ARRAY_LEN(bits) : 6)], 8);
+		char text[64];
+		size_t size = 0;
+		for (uint32_t n = below(8); n > 0; n--) {
+			const char *bit = bits[below(tries < 1000 ? OL_ARRAY_LEN(bits) : 6)];
+			memcpy(text + size, bit, strlen(bit));
+			size += strlen(bit);
+		}
+		text[size] = '\0';
 		json_t *value = json_string(text);
 		if (validate(s, value))
 			return value;
