@@ -100,6 +100,8 @@ void ol_grammar_state_close(struct ol_grammar_state *state);
 /* A bit per token of the vocabulary, (vocab_size + 63) / 64 words: may it come next? False: none
  * may, which only memory can bring about. */
 OL_MUST_CHECK bool ol_grammar_mask(struct ol_grammar_state *state, uint64_t *allowed);
+/* The same of one token, by looking at it alone; slow for many. */
+bool ol_grammar_allows(struct ol_grammar_state *state, int32_t token);
 /* The token came. False, and nothing changed: it was not allowed. An eos token changes nothing. */
 OL_MUST_CHECK bool ol_grammar_accept(struct ol_grammar_state *state, int32_t token);
 /* The text so far is a whole value; and, for is_over, nothing more can follow it. */

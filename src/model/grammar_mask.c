@@ -384,16 +384,22 @@ static void feed(struct ol_grammar_vocab *v, struct ol_grammar_stacks *stacks, c
 		stacks->count = 0;
 }
 
-bool ol_grammar_accept(struct ol_grammar_state *s, int32_t token)
+static bool is_eos(const struct ol_grammar_vocab *v, int32_t token)
+{
+	for (int i = 0; i < v->eos_count; i++)
+		if (v->eos[i] == token)
+			return true;
+	return false;
+}
+
+/* The stacks after a token, in the spare pool; none: it is not allowed. */
+static struct ol_grammar_stacks try(struct ol_grammar_state *s, int32_t token, uint32_t *used)
 {
 	struct ol_grammar_vocab *v = s->g->vocab;
 	struct ol_grammar_stacks kept = {.count = 0};
-	uint32_t used = 2;
-	for (int i = 0; i < v->eos_count; i++)
-		if (v->eos[i] == token)
-			return s->allow_eos && ol_grammar_is_complete(s);
+	*used = 2;
 	if (token < 0 || token >= v->vocab_size || v->size[token] == 0)
-		return false;
+		return kept;
 	(void)pthread_mutex_lock(&v->lock);
 	load(v, s);
 	const uint32_t mark = v->run.link_count;
@@ -402,9 +408,26 @@ bool ol_grammar_accept(struct ol_grammar_state *s, int32_t token)
 		v->run.link_count = mark;
 		feed(v, &stacks, (const uint8_t *)v->bytes + v->begin[token], v->size[token]);
 		for (int k = 0; k < stacks.count; k++)
-			keep_stack(s, &kept, &used, v->run.links, stacks.tops[k]);
+			keep_stack(s, &kept, used, v->run.links, stacks.tops[k]);
 	}
 	(void)pthread_mutex_unlock(&v->lock);
+	return kept;
+}
+
+bool ol_grammar_allows(struct ol_grammar_state *s, int32_t token)
+{
+	uint32_t used;
+	if (is_eos(s->g->vocab, token))
+		return s->allow_eos && ol_grammar_is_complete(s);
+	return try(s, token, &used).count > 0;
+}
+
+bool ol_grammar_accept(struct ol_grammar_state *s, int32_t token)
+{
+	uint32_t used;
+	if (is_eos(s->g->vocab, token))
+		return s->allow_eos && ol_grammar_is_complete(s);
+	const struct ol_grammar_stacks kept = try(s, token, &used);
 	if (kept.count == 0)
 		return false;
 	struct ol_grammar_link *swap = s->links;
