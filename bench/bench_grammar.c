@@ -43,8 +43,10 @@ static const struct form forms[] = {
 	 "[]}, {\"value\": \"right\", \"children\": [{\"value\": \"deep\", \"children\": []}]}]}"},
 	{"alternatives",
 	 "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"kind\":{"
-	 "\"const\":\"move\"},\"x\":{\"type\":\"number\"},\"y\":{\"type\":\"number\"}},\"required\":"
-	 "[\"kind\",\"x\",\"y\"],\"additionalProperties\":false},{\"type\":\"object\",\"properties\":"
+	 "\"const\":\"move\"},\"x\":{\"type\":\"number\"},\"y\":{\"type\":\"number\"}},"
+	 "\"required\":"
+	 "[\"kind\",\"x\",\"y\"],\"additionalProperties\":false},{\"type\":\"object\","
+	 "\"properties\":"
 	 "{\"kind\":{\"const\":\"say\"},\"text\":{\"type\":\"string\"}},\"required\":[\"kind\","
 	 "\"text\"],\"additionalProperties\":false}]}}",
 	 "[{\"kind\": \"move\", \"x\": 12.5, \"y\": -3}, {\"kind\": \"say\", \"text\": \"Here I "
