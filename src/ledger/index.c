@@ -227,8 +227,9 @@ static void bind_bytes_or_null(sqlite3_stmt *put, int at, const void *bytes, int
 		sqlite3_bind_blob(put, at, bytes, size, SQLITE_TRANSIENT);
 }
 
-static enum ol_status take_transfer(struct ol_ledger_index *index, const struct ol_record *record,
-				    uint32_t i, struct ol_error *err)
+static enum ol_status take_transfer(struct ol_ledger_index *index,
+				    const struct ol_journal_record *record, uint32_t i,
+				    struct ol_error *err)
 {
 	static const uint8_t zeros[16];
 	const struct ol_transfer *t = &record->postings.transfers[i];
@@ -273,8 +274,9 @@ static enum ol_status take_transfer(struct ol_ledger_index *index, const struct 
 	return run_put(index, put, err);
 }
 
-static enum ol_status take_event(struct ol_ledger_index *index, const struct ol_record *record,
-				 uint32_t i, uint64_t transfers_before, struct ol_error *err)
+static enum ol_status take_event(struct ol_ledger_index *index,
+				 const struct ol_journal_record *record, uint32_t i,
+				 uint64_t transfers_before, struct ol_error *err)
 {
 	const struct ol_event *e = &record->events[i];
 	sqlite3_stmt *put = index->put_event;
@@ -296,8 +298,8 @@ static enum ol_status take_event(struct ol_ledger_index *index, const struct ol_
 	return run_put(index, put, err);
 }
 
-static enum ol_status take_record(struct ol_ledger_index *index, const struct ol_record *record,
-				  struct ol_error *err)
+static enum ol_status take_record(struct ol_ledger_index *index,
+				  const struct ol_journal_record *record, struct ol_error *err)
 {
 	const struct ol_postings *p = &record->postings;
 	struct index_touched *t = index->touched;
@@ -390,10 +392,11 @@ static enum ol_status other_history(const struct ol_ledger_index *index, const c
 		       index->path, why);
 }
 
-static enum ol_status take(void *context, const struct ol_record *record, struct ol_error *err)
+static enum ol_status take(void *context, const struct ol_journal_record *record,
+			   struct ol_error *err)
 {
 	struct intake *in = context;
-	const uint32_t bytes = ol_record_bytes(record);
+	const uint32_t bytes = ol_journal_record_bytes(record);
 	enum ol_status s = in->open ? OL_OK : begin(in, err);
 	if (s != OL_OK)
 		return s;

@@ -229,7 +229,8 @@ static void put(uint8_t **at, const void *bytes, size_t size)
 	*at += size;
 }
 
-static void encode(uint8_t *at, const struct record_header *h, const struct ol_record *record)
+static void encode(uint8_t *at, const struct record_header *h,
+		   const struct ol_journal_record *record)
 {
 	const struct ol_postings *p = &record->postings;
 	put(&at, h, sizeof *h);
@@ -247,9 +248,9 @@ static void encode(uint8_t *at, const struct record_header *h, const struct ol_r
 		put(&at, record->events[i].bytes, record->events[i].size);
 }
 
-/* length: from ol_record_bytes; the padding inside it is written by finish_last. */
-static enum ol_status append(struct ol_journal *j, struct ol_record *record, uint32_t length,
-			     struct ol_error *err)
+/* length: from ol_journal_record_bytes; the padding inside it is written by finish_last. */
+static enum ol_status append(struct ol_journal *j, struct ol_journal_record *record,
+			     uint32_t length, struct ol_error *err)
 {
 	uint32_t event_bytes = 0;
 	enum ol_status s = OL_OK;
@@ -297,10 +298,10 @@ bool ol_journal_has_room(const struct ol_journal *j, uint32_t bytes)
 	return bytes <= j->group_max - j->group_used;
 }
 
-enum ol_status ol_journal_append(struct ol_journal *j, struct ol_record *record,
+enum ol_status ol_journal_append(struct ol_journal *j, struct ol_journal_record *record,
 				 struct ol_error *err)
 {
-	const uint32_t length = ol_record_bytes(record);
+	const uint32_t length = ol_journal_record_bytes(record);
 	if (j->stopped)
 		return fail_stopped(err);
 	OL_ASSERT(!record->seal);
@@ -386,11 +387,11 @@ enum ol_status ol_journal_commit(struct ol_journal *j, struct ol_error *err)
 
 enum ol_status ol_journal_seal(struct ol_journal *j, uint64_t now_ms, struct ol_error *err)
 {
-	struct ol_record seal = {.seal = true};
+	struct ol_journal_record seal = {.seal = true};
 	enum ol_status s = ol_journal_commit(j, err);
 	if (s != OL_OK || (j->sealed && now_ms <= j->durable.timestamp_ms))
 		return s;
 	seal.timestamp_ms = OL_MAX(now_ms, j->end.timestamp_ms);
-	s = append(j, &seal, ol_record_bytes(&seal), err);
+	s = append(j, &seal, ol_journal_record_bytes(&seal), err);
 	return s == OL_OK ? ol_journal_commit(j, err) : s;
 }

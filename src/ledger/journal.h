@@ -48,7 +48,7 @@ struct ol_event {
 
 /* One record as it is written and read. Pointers are the caller's, or lie in the reader's buffer
  * until the next record. */
-struct ol_record {
+struct ol_journal_record {
 	uint64_t sequence;     /* 1, 2, 3, ...                              */
 	uint64_t timestamp_ms; /* never decreases                           */
 	uint64_t position;     /* of its first byte: record bytes of all segments, in a row */
@@ -82,7 +82,7 @@ struct ol_journal;
 
 /* Called for every record behind the mark, in order, seals included. A status other than OL_OK ends
  * the opening. */
-typedef enum ol_status ol_journal_visit(void *context, const struct ol_record *record,
+typedef enum ol_status ol_journal_visit(void *context, const struct ol_journal_record *record,
 					struct ol_error *err);
 
 /* Makes a new journal (with this random id) in a folder that has none. */
@@ -114,9 +114,10 @@ void ol_journal_close(struct ol_journal *journal);
 /* Puts a record into the group: sequence, position and event_index are filled in. Events
  * whose transfers were not all posted must have been left out. OL_ERR_FULL: the group has no room,
  * commit first (nothing happened). */
-OL_MUST_CHECK enum ol_status ol_journal_append(struct ol_journal *journal, struct ol_record *record,
+OL_MUST_CHECK enum ol_status ol_journal_append(struct ol_journal *journal,
+					       struct ol_journal_record *record,
 					       struct ol_error *err);
-/* Would a record of so many bytes (ol_record_bytes) fit the group? */
+/* Would a record of so many bytes (ol_journal_record_bytes) fit the group? */
 bool ol_journal_has_room(const struct ol_journal *journal, uint32_t bytes);
 /* Durable when it returns OL_OK; until then nothing of the group may be acknowledged. */
 OL_MUST_CHECK enum ol_status ol_journal_commit(struct ol_journal *journal, struct ol_error *err);
@@ -131,6 +132,6 @@ const struct ol_journal_mark *ol_journal_durable(const struct ol_journal *journa
 const struct ol_journal_mark *ol_journal_end(const struct ol_journal *journal);
 
 /* Bytes of a batch as a record, or 0 when it is over a limit. */
-uint32_t ol_record_bytes(const struct ol_record *record);
+uint32_t ol_journal_record_bytes(const struct ol_journal_record *record);
 
 #endif

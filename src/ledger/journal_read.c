@@ -147,7 +147,7 @@ static uint64_t content_bytes(uint64_t accounts, uint64_t transfers, uint64_t ev
 	       event_bytes;
 }
 
-uint32_t ol_record_bytes(const struct ol_record *record)
+uint32_t ol_journal_record_bytes(const struct ol_journal_record *record)
 {
 	uint64_t event_bytes = 0;
 	if (record->postings.account_count > OL_BATCH_ACCOUNTS_MAX ||
@@ -216,7 +216,7 @@ static const char *why_not_next(const struct reader *r, const struct record_head
 }
 
 /* Fills the caller's view from a whole record. NULL, or what is wrong with its events. */
-static const char *read_content(struct reader *r, struct ol_record *record,
+static const char *read_content(struct reader *r, struct ol_journal_record *record,
 				const struct record_header *h, const uint8_t *bytes)
 {
 	const uint8_t *at = bytes + sizeof *h;
@@ -227,13 +227,13 @@ static const char *read_content(struct reader *r, struct ol_record *record,
 		r->events = events;
 		r->event_room = h->events;
 	}
-	*record = (struct ol_record){.sequence = h->sequence,
-				     .timestamp_ms = h->timestamp_ms,
-				     .position = h->position,
-				     .event_index = h->event_index,
-				     .events = r->events,
-				     .event_count = h->events,
-				     .seal = h->kind == RECORD_SEAL};
+	*record = (struct ol_journal_record){.sequence = h->sequence,
+					     .timestamp_ms = h->timestamp_ms,
+					     .position = h->position,
+					     .event_index = h->event_index,
+					     .events = r->events,
+					     .event_count = h->events,
+					     .seal = h->kind == RECORD_SEAL};
 	memcpy(record->hash, h->hash, sizeof record->hash);
 	record->postings.accounts = (const struct ol_account_op *)(const void *)at;
 	record->postings.account_count = h->accounts;
@@ -394,7 +394,7 @@ static enum ol_status step(struct reader *r, bool *more_out, ol_journal_visit *v
 	struct ol_journal_mark *mark = &r->scan->mark;
 	const uint64_t offset = mark->position - r->scan->base + SEGMENT_HEADER;
 	struct record_header h;
-	struct ol_record record;
+	struct ol_journal_record record;
 	size_t got = 0;
 	*more_out = false;
 	const uint8_t *bytes = look(r, &got, offset, sizeof h, err);

@@ -31,7 +31,7 @@ static bool all_posted(const uint8_t *results, const struct ol_event *event)
 	return true;
 }
 
-static enum ol_status fail_record(struct ol_error *err, const struct ol_record *record,
+static enum ol_status fail_record(struct ol_error *err, const struct ol_journal_record *record,
 				  const char *what)
 {
 	return ol_fail(err, OL_ERR_INPUT,
@@ -40,7 +40,7 @@ static enum ol_status fail_record(struct ol_error *err, const struct ol_record *
 		       (unsigned long long)record->sequence, what);
 }
 
-static enum ol_status replay_record(void *context, const struct ol_record *record,
+static enum ol_status replay_record(void *context, const struct ol_journal_record *record,
 				    struct ol_error *err)
 {
 	struct replay *replay = context;
@@ -168,7 +168,7 @@ static enum ol_status stop_unless(struct ol_ledger *ledger, enum ol_status s)
 }
 
 /* Only what was posted now is logged; a retry was logged the first time. */
-static bool choose_events(struct ol_ledger *ledger, struct ol_record *record,
+static bool choose_events(struct ol_ledger *ledger, struct ol_journal_record *record,
 			  struct ol_batch *batch)
 {
 	bool anything = false;
@@ -190,10 +190,10 @@ static bool choose_events(struct ol_ledger *ledger, struct ol_record *record,
 	return anything;
 }
 
-static enum ol_status check_batch(const struct ol_record *whole, const struct ol_batch *batch,
-				  struct ol_error *err)
+static enum ol_status check_batch(const struct ol_journal_record *whole,
+				  const struct ol_batch *batch, struct ol_error *err)
 {
-	if (ol_record_bytes(whole) == 0)
+	if (ol_journal_record_bytes(whole) == 0)
 		return ol_fail(
 			err, OL_ERR_INPUT,
 			"a batch is over a limit: %d account changes, %d transfers, %d events "
@@ -218,11 +218,11 @@ enum ol_status ol_ledger_post(struct ol_ledger *ledger, struct ol_batch *batch,
 			      struct ol_error *err)
 {
 	const struct ol_clock *clock = &ledger->options.clock;
-	struct ol_record record = {.postings = batch->postings,
-				   .account_results = batch->account_results,
-				   .transfer_results = batch->transfer_results,
-				   .events = batch->events,
-				   .event_count = batch->event_count};
+	struct ol_journal_record record = {.postings = batch->postings,
+					   .account_results = batch->account_results,
+					   .transfer_results = batch->transfer_results,
+					   .events = batch->events,
+					   .event_count = batch->event_count};
 	if (ledger->stopped)
 		return fail_stopped(err);
 	enum ol_status s = check_batch(&record, batch, err);
@@ -236,7 +236,7 @@ enum ol_status ol_ledger_post(struct ol_ledger *ledger, struct ol_batch *batch,
 	if (s != OL_OK)
 		return s;
 	/* Room in the group is made before anything happens. */
-	if (!ol_journal_has_room(ledger->journal, ol_record_bytes(&record))) {
+	if (!ol_journal_has_room(ledger->journal, ol_journal_record_bytes(&record))) {
 		s = stop_unless(ledger, ol_journal_commit(ledger->journal, err));
 		if (s != OL_OK)
 			return s;
@@ -291,7 +291,7 @@ struct check {
 	bool sums;
 };
 
-static enum ol_status compare_claims(struct check *check, const struct ol_record *record,
+static enum ol_status compare_claims(struct check *check, const struct ol_journal_record *record,
 				     struct ol_error *err)
 {
 	uint8_t digest[32];
@@ -313,7 +313,7 @@ static enum ol_status compare_claims(struct check *check, const struct ol_record
 	return OL_OK;
 }
 
-static enum ol_status check_record(void *context, const struct ol_record *record,
+static enum ol_status check_record(void *context, const struct ol_journal_record *record,
 				   struct ol_error *err)
 {
 	struct check *check = context;
