@@ -3,8 +3,11 @@
 #include "base/metrics.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "http/files_routes.h"
 #include "http/guard.h"
+#include "http/jobs_routes.h"
 #include "http/openai.h"
+#include "node/jobs_launcher.h"
 #include "node/service_keys.h"
 
 #include <errno.h>
@@ -33,15 +36,20 @@ struct serve_line {
 
 /* In the order of opening; closed the other way round. */
 struct serving {
+	struct ol_launcher *launcher;
 	struct ol_home home;
 	struct ol_store *store;
 	struct ol_keys *keys;
 	struct ol_metrics *metrics;
 	struct ol_service *service;
 	struct ol_idempotency *idempotency;
+	struct ol_files *files;
+	struct ol_jobs *jobs;
+	struct ol_files_api *files_api;
+	struct ol_jobs_api *jobs_api;
 	struct ol_http_server *server;
 	struct ol_openai openai;
-	struct ol_http_route routes[OL_OPENAI_ROUTES_MAX];
+	struct ol_http_route routes[OL_OPENAI_ROUTES_MAX + OL_FILES_ROUTES + OL_JOBS_ROUTES];
 	size_t route_count;
 	pthread_mutex_t lock;         /* of what follows */
 	struct ol_service *revocable; /* whose requests end with their keys */
@@ -174,6 +182,34 @@ static enum ol_status open_node(struct serving *v, const struct serve_line *line
 	return s;
 }
 
+/* What a fine-tuning job has made can be asked for at once. */
+static void on_model(void *context, const char *model, const char *account)
+{
+	struct serving *v = context;
+	struct ol_served *known = malloc(sizeof *known);
+	struct ol_error err = {0};
+	(void)account;
+	if (known && !ol_service_find(v->service, known, model) &&
+	    ol_service_load(v->service, model, NULL, &err) != OL_OK)
+		(void)ol_report(&err);
+	free(known);
+}
+
+static enum ol_status open_jobs(struct serving *v, struct ol_error *err)
+{
+	const struct ol_files_options files = {0};
+	const struct ol_jobs_options jobs = {
+		.launcher = v->launcher, .on_model = on_model, .context = v};
+	enum ol_status s = ol_files_open(&v->files, &v->home, v->store, &files, true, err);
+	if (s == OL_OK)
+		s = ol_jobs_open(&v->jobs, &v->home, v->store, v->files, &jobs, err);
+	if (s == OL_OK)
+		s = ol_files_api_open(&v->files_api, v->files, err);
+	if (s == OL_OK)
+		s = ol_jobs_api_open(&v->jobs_api, v->jobs, v->idempotency, err);
+	return s;
+}
+
 static enum ol_status open_server(struct serving *v, const struct serve_line *line,
 				  struct ol_error *err)
 {
@@ -186,6 +222,10 @@ static enum ol_status open_server(struct serving *v, const struct serve_line *li
 				       .idempotency = v->idempotency,
 				       .allow_load = line->allow_load};
 	v->route_count = ol_openai_routes(v->routes, &v->openai);
+	ol_files_routes(v->routes + v->route_count, v->files_api);
+	v->route_count += OL_FILES_ROUTES;
+	ol_jobs_routes(v->routes + v->route_count, v->jobs_api);
+	v->route_count += OL_JOBS_ROUTES;
 	const struct ol_http_options o = {
 		.address = line->host,
 		.port = (uint16_t)line->port,
@@ -268,6 +308,11 @@ static void drain(struct serving *v, const struct serve_line *line)
 static void close_all(struct serving *v)
 {
 	struct ol_error err = {0};
+	if (v->files_api)
+		ol_files_api_close(v->files_api);
+	if (v->jobs_api)
+		ol_jobs_api_close(v->jobs_api);
+	ol_jobs_close(v->jobs); /* its trainer keeps a checkpoint; the next server goes on */
 	(void)pthread_mutex_lock(&v->lock);
 	v->revocable = NULL;
 	(void)pthread_mutex_unlock(&v->lock);
@@ -277,7 +322,10 @@ static void close_all(struct serving *v)
 	ol_idempotency_close(v->idempotency);
 	ol_http_server_close(v->server);
 	ol_metrics_close(v->metrics);
+	if (v->files)
+		ol_files_close(v->files);
 	ol_store_close(v->store);
+	ol_launcher_close(v->launcher);
 	(void)pthread_mutex_destroy(&v->lock);
 	free(v);
 }
@@ -288,8 +336,13 @@ static enum ol_status serve(const struct serve_line *line, struct ol_error *err)
 	if (!v)
 		return ol_fail(err, OL_ERR_FULL, "out of memory");
 	(void)pthread_mutex_init(&v->lock, NULL);
-	enum ol_status s = open_node(v, line, err);
+	/* First of all, while there is one thread. */
+	enum ol_status s = ol_launcher_start(&v->launcher, "/proc/self/exe", err);
+	if (s == OL_OK)
+		s = open_node(v, line, err);
 	ol_interrupt_catch();
+	if (s == OL_OK)
+		s = open_jobs(v, err);
 	if (s == OL_OK)
 		s = open_server(v, line, err);
 	if (s == OL_OK) {

@@ -212,13 +212,31 @@ static void refuse_unsupported(struct ol_call *call)
 			       "Unsupported value: 'modalities' can only be [\"text\"].");
 }
 
+/* Structured output, by grammars: response_format as OpenAI has it, or vLLM's guided_choice. */
 static void read_format(struct ol_call *call)
 {
-	const json_t *format = ol_fields_get(&call->fields, "response_format");
+	struct ol_fields *f = &call->fields;
+	const json_t *format = ol_fields_get(f, "response_format");
+	const json_t *choice = ol_fields_get(f, "guided_choice");
 	const char *type = json_string_value(json_object_get(format, "type"));
-	if (format && (!type || strcmp(type, "text") != 0))
-		ol_fields_fail(&call->fields, "response_format", "unsupported_value",
-			       "Unsupported value: 'response_format' can only be of type 'text'.");
+	const char *param = choice ? "guided_choice" : "response_format";
+	struct ol_grammar_vocab *vocab = ol_service_vocab(call->openai->service);
+	struct ol_error err = {0};
+	if (f->failed || (!choice && (!format || (type && strcmp(type, "text") == 0))))
+		return;
+	if (choice && format)
+		ol_fields_fail(f, param, "invalid_value",
+			       "Invalid 'guided_choice': give it or 'response_format', not both.");
+	else if (!vocab)
+		ol_fields_fail(f, param, "unsupported_value",
+			       "Unsupported value: this model's tokens cannot spell all of JSON.");
+	else if ((choice ? ol_grammar_open_choice(&call->grammar, vocab, choice, &err)
+			 : ol_grammar_open_format(&call->grammar, vocab, format, &err)) != OL_OK)
+		ol_fields_fail(f, param,
+			       err.status == OL_ERR_UNSUPPORTED ? "unsupported_value"
+								: "invalid_value",
+			       "Invalid '%s': %s", param, err.text);
+	call->ask.answer.grammar = call->grammar;
 }
 
 /* echo is only of texts: what tokens of a prompt look like is for /detokenize to say. */
@@ -286,12 +304,14 @@ void ol_call_release(struct ol_call *call)
 	free(call->prompts);
 	free((void *)call->echo);
 	free(call->bias);
+	ol_grammar_close(call->grammar);
 	free(call->parts);
 	ol_buf_release(&call->scratch);
 	json_decref(call->body);
 	call->prompts = NULL;
 	call->echo = NULL;
 	call->bias = NULL;
+	call->grammar = NULL;
 	call->parts = NULL;
 	call->body = NULL;
 }

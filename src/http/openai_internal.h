@@ -32,6 +32,7 @@ struct ol_call {
 	struct ol_tokens *prompts;
 	const char **echo; /* the prompts' texts, where they are to be repeated; in body */
 	struct ol_logit_bias *bias;
+	struct ol_grammar *grammar;
 	bool stream, include_usage, base64, logprobs;
 	int top_logprobs;
 

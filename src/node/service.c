@@ -116,6 +116,16 @@ static enum ol_status name_base(struct ol_service *s, const struct ol_service_op
 	return OL_OK;
 }
 
+/* A model that cannot spell JSON is served all the same: only structured output is refused. */
+static void open_vocab(struct ol_service *s)
+{
+	const struct ol_config *c = ol_model_config(s->runtime.model);
+	if (!s->runtime.tokenizer ||
+	    ol_grammar_vocab_open(&s->vocab, s->runtime.tokenizer, c->vocab_size, c->eos_ids,
+				  c->eos_count, 0, NULL) != OL_OK)
+		s->vocab = NULL;
+}
+
 enum ol_status ol_service_open(struct ol_service **service_out,
 			       const struct ol_service_options *options, struct ol_error *err)
 {
@@ -147,6 +157,7 @@ enum ol_status ol_service_open(struct ol_service **service_out,
 	if (status == OL_OK)
 		status = ol_service_scan(s, options->home, options->adapters, err);
 	if (status == OL_OK) {
+		open_vocab(s);
 		ol_service_register(s);
 		ol_service_on_step(s, 0, 0, 0.0);
 		status = start_threads(s, err);
@@ -185,6 +196,8 @@ void ol_service_close(struct ol_service *s)
 		(void)pthread_join(s->clerk, NULL);
 	OL_ASSERT(s->ask_count == 0);
 	ol_adapter_pool_close(s->pool);
+	if (s->vocab)
+		ol_grammar_vocab_close(s->vocab);
 	ol_runtime_close(&s->runtime);
 	ol_service_forget_models(s);
 	(void)pthread_cond_destroy(&s->done);
@@ -201,6 +214,11 @@ const struct ol_runtime *ol_service_runtime(const struct ol_service *s)
 const char *ol_service_base_name(const struct ol_service *s)
 {
 	return s->base_name;
+}
+
+struct ol_grammar_vocab *ol_service_vocab(const struct ol_service *s)
+{
+	return s->vocab;
 }
 
 int64_t ol_service_room(const struct ol_service *s)

@@ -214,6 +214,8 @@ OL_MUST_CHECK enum ol_status ol_service_unload(struct ol_service *service, const
 /* What the routes need to know. */
 const struct ol_runtime *ol_service_runtime(const struct ol_service *service);
 const char *ol_service_base_name(const struct ol_service *service);
+/* For grammars (model/grammar.h); NULL: this model's tokens cannot spell JSON, or it has none. */
+struct ol_grammar_vocab *ol_service_vocab(const struct ol_service *service);
 /* Positions that prompt and answer may take together. */
 int64_t ol_service_room(const struct ol_service *service);
 /* "ol-<first 16 of the model id>-<arithmetic version>" */

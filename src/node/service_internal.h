@@ -61,6 +61,7 @@ struct ol_service {
 	char base_name[OL_NAME_MAX + 1], fingerprint[64];
 	char home[OL_PATH_MAX]; /* "": none */
 	int64_t opened, room;
+	struct ol_grammar_vocab *vocab; /* NULL: no structured output */
 	struct ol_adapter_source source;
 	struct ol_adapter_pool *pool;
 	struct ol_scheduler *scheduler;
