@@ -269,7 +269,8 @@ static bool break_it(struct run *r, int kind, const struct ol_crash_options *o, 
 	if (first && o->fault_call)
 		ol_sim_disk_fault(r->sim, o->fault_call, o->fault);
 	else if (by_fault)
-		ol_sim_disk_fault(r->sim, (uint64_t)(1 + dice(r, o->steps_max / 2 + 1)), faults[kind]);
+		ol_sim_disk_fault(r->sim, (uint64_t)(1 + dice(r, o->steps_max / 2 + 1)),
+				  faults[kind]);
 	for (int i = dice(r, o->steps_max) + 1; i > 0 && !failed; i--)
 		if (!step(r, &failed))
 			return false;

@@ -194,6 +194,18 @@ static void test_torn_or_damaged(void **state)
 	assert_non_null(strstr(text, name));
 	assert_non_null(strstr(text, "at byte "));
 	last[200] ^= 1;
+	/* Its first sectors gone without a trace: the check finds it, too. */
+	uint8_t lost[1024];
+	memcpy(lost, last, sizeof lost);
+	memset(last, 0, sizeof lost);
+	const struct ol_ledger_options o = options_of(&small, small.sim);
+	struct ol_ledger_report report;
+	struct ol_error err;
+	assert_false(open_damaged(&small, small.sim, &cut, text));
+	assert_int_equal(ol_ledger_check(&o.disk, &report, &o.limits, 1, false, &err),
+			 OL_ERR_INPUT);
+	assert_non_null(strstr(err.text, "record 7 "));
+	memcpy(last, lost, sizeof lost);
 	/* The seal torn: nothing that was acknowledged is lost. */
 	seal[40] ^= 1;
 	assert_true(open_damaged(&small, small.sim, &cut, text));

@@ -153,7 +153,7 @@ enum ol_status ol_journal_open(struct ol_journal **journal_out, uint64_t *cut_ou
 	struct journal_scan scan;
 	enum ol_status s = remove_draft(disk, err);
 	if (s == OL_OK)
-		s = journal_scan(&scan, disk, true, from, visit, context, err);
+		s = journal_scan(&scan, disk, JOURNAL_RECOVER, from, visit, context, err);
 	if (s != OL_OK)
 		return s;
 	struct ol_journal *j = calloc(1, sizeof *j);

@@ -100,14 +100,20 @@ OL_MUST_CHECK enum ol_status ol_journal_open(struct ol_journal **journal_out, ui
 					     const struct ol_journal_mark *from,
 					     ol_journal_visit *visit, void *context,
 					     struct ol_error *err);
-/* The same reading, changing nothing: for `ledger check`, indexes and snapshots made beside a
- * running writer. It ends at the first record that is not whole; mark_out (or NULL) says where. Two
- * passes may see more the second time. */
+/* The same reading, changing nothing: for indexes and the public log, beside a running writer. It
+ * ends at the first record that was not begun; mark_out (or NULL) says where. The next pass, from
+ * there, may see more. It costs what is new, not what there is. */
 OL_MUST_CHECK enum ol_status ol_journal_read(const struct ol_disk *disk,
 					     struct ol_journal_mark *mark_out,
 					     const struct ol_journal_mark *from,
 					     ol_journal_visit *visit, void *context,
 					     struct ol_error *err);
+/* From the first record to the end, and every byte behind the end: a record that is gone, with
+ * later ones behind it, is found. For `ledger check`. */
+OL_MUST_CHECK enum ol_status ol_journal_verify(const struct ol_disk *disk,
+					       struct ol_journal_mark *mark_out,
+					       ol_journal_visit *visit, void *context,
+					       struct ol_error *err);
 /* Does not commit or seal. */
 void ol_journal_close(struct ol_journal *journal);
 

@@ -79,10 +79,16 @@ struct journal_scan {
 	bool sealed;                 /* the last record is a seal                         */
 };
 
-/* from == NULL: the beginning. settle: first make sure that the last segment reads as it is on the
- * disk. */
+enum journal_purpose {
+	JOURNAL_FOLLOW, /* ends at the first record that was not begun                       */
+	JOURNAL_VERIFY, /* looks at every byte behind it, too                                */
+	JOURNAL_RECOVER /* and first makes sure that the last segment reads as it is on disk */
+};
+
+/* from == NULL: the beginning. */
 OL_MUST_CHECK enum ol_status journal_scan(struct journal_scan *scan, const struct ol_disk *disk,
-					  bool settle, const struct ol_journal_mark *from,
+					  enum journal_purpose purpose,
+					  const struct ol_journal_mark *from,
 					  ol_journal_visit *visit, void *context,
 					  struct ol_error *err);
 

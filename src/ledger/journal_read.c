@@ -79,7 +79,7 @@ static int compare_bases(const void *a, const void *b)
 
 /* ---- The reader ------------------------------------------------------------ */
 
-enum { WINDOW_MAX = OL_RECORD_BYTES_MAX + (1 << 20) };
+enum { WINDOW_MAX = OL_RECORD_BYTES_MAX + (1 << 20), WINDOW_FIRST = 1 << 16 };
 
 struct reader {
 	const struct ol_disk *disk;
@@ -89,15 +89,15 @@ struct reader {
 	uint64_t file_size;
 	char name[OL_DISK_NAME_MAX];
 	uint8_t *window; /* file bytes [window_at, window_at + window_size) */
-	size_t window_room, window_size;
+	size_t window_room, window_size, ahead;
 	uint64_t window_at;
 	struct ol_event *events;
 	size_t event_room;
 	uint64_t group; /* of the last record; 0: not known */
 	struct journal_scan *scan;
 	bool check_mark; /* the next record is the one that `from` names */
-	bool settle;     /* the last segment before it is read           */
-	bool again;      /* the record at the mark was read twice        */
+	enum journal_purpose purpose;
+	bool again; /* the record at the mark was read twice        */
 };
 
 static void reader_release(struct reader *r)
@@ -109,15 +109,18 @@ static void reader_release(struct reader *r)
 	free(r->events);
 }
 
-/* Bytes of the file from offset, as many as wanted or as there are. NULL: an error. */
+/* Bytes of the file from offset, as many as wanted or as there are. NULL: an error. What is read
+ * ahead doubles, so that a reader who wants the last few records does not read for nothing. */
 static const uint8_t *look(struct reader *r, size_t *got_out, uint64_t offset, size_t wanted,
 			   struct ol_error *err)
 {
 	if (offset < r->window_at || offset + wanted > r->window_at + r->window_size) {
+		const size_t size = OL_MIN(OL_MAX(r->ahead, wanted), r->window_room);
+		r->ahead = OL_MIN(2 * size, r->window_room);
 		r->window_at = offset;
 		r->window_size = 0;
-		if (r->disk->read(r->disk->self, r->file, &r->window_size, r->window,
-				  r->window_room, offset, err) != OL_OK) {
+		if (r->disk->read(r->disk->self, r->file, &r->window_size, r->window, size, offset,
+				  err) != OL_OK) {
 			r->window_size = 0;
 			return NULL;
 		}
@@ -325,7 +328,7 @@ static enum ol_status open_segment(struct reader *r, size_t index, bool from_its
 	r->window_size = 0;
 	journal_segment_name(r->name, r->segments.bases[index]);
 	enum ol_status s = r->disk->open(r->disk->self, &r->file, r->name, OL_DISK_READ, err);
-	if (s == OL_OK && r->settle && index + 1 == r->segments.count &&
+	if (s == OL_OK && r->purpose == JOURNAL_RECOVER && index + 1 == r->segments.count &&
 	    !OL_MUTANT(MUTANT_NO_SETTLE))
 		s = r->disk->settle(r->disk->self, r->file, err);
 	if (s == OL_OK)
@@ -387,6 +390,14 @@ static enum ol_status bad_record(struct reader *r, bool *again_out, uint64_t off
 	return OL_OK;
 }
 
+static bool is_empty(const uint8_t *bytes, size_t size)
+{
+	uint8_t any = 0;
+	for (size_t i = 0; i < OL_MIN(size, sizeof(struct record_header)); i++)
+		any |= bytes[i];
+	return any == 0;
+}
+
 /* Takes the record at the mark. *more_out false: the journal ends here. */
 static enum ol_status step(struct reader *r, bool *more_out, ol_journal_visit *visit, void *context,
 			   struct ol_error *err)
@@ -407,6 +418,11 @@ static enum ol_status step(struct reader *r, bool *more_out, ol_journal_visit *v
 		if (!bytes)
 			return err ? err->status : OL_ERR_IO;
 	}
+	/* Who only reads need not know what lies behind the end of a segment that is being
+	 * filled. */
+	if (r->purpose == JOURNAL_FOLLOW && !r->check_mark && r->current + 1 == r->segments.count &&
+	    is_empty(bytes, got))
+		return OL_OK;
 	if (!is_whole(r, bytes, got))
 		return bad_record(r, more_out, offset, err);
 	const char *why = why_not_next(r, &h, mark->position);
@@ -516,12 +532,13 @@ static enum ol_status list_segments(struct reader *r, struct ol_error *err)
 	return OL_OK;
 }
 
-enum ol_status journal_scan(struct journal_scan *scan, const struct ol_disk *disk, bool settle,
-			    const struct ol_journal_mark *from, ol_journal_visit *visit,
-			    void *context, struct ol_error *err)
+enum ol_status journal_scan(struct journal_scan *scan, const struct ol_disk *disk,
+			    enum journal_purpose purpose, const struct ol_journal_mark *from,
+			    ol_journal_visit *visit, void *context, struct ol_error *err)
 {
 	struct ol_error unheard;
-	struct reader r = {.disk = disk, .file = -1, .scan = scan, .settle = settle};
+	struct reader r = {
+		.disk = disk, .file = -1, .scan = scan, .purpose = purpose, .ahead = WINDOW_FIRST};
 	if (!err)
 		err = &unheard; /* look() reports through it */
 	*scan = (struct journal_scan){0};
@@ -544,7 +561,19 @@ enum ol_status ol_journal_read(const struct ol_disk *disk, struct ol_journal_mar
 			       void *context, struct ol_error *err)
 {
 	struct journal_scan scan;
-	const enum ol_status s = journal_scan(&scan, disk, false, from, visit, context, err);
+	const enum ol_status s =
+		journal_scan(&scan, disk, JOURNAL_FOLLOW, from, visit, context, err);
+	if (s == OL_OK && mark_out)
+		*mark_out = scan.mark;
+	return s;
+}
+
+enum ol_status ol_journal_verify(const struct ol_disk *disk, struct ol_journal_mark *mark_out,
+				 ol_journal_visit *visit, void *context, struct ol_error *err)
+{
+	struct journal_scan scan;
+	const enum ol_status s =
+		journal_scan(&scan, disk, JOURNAL_VERIFY, NULL, visit, context, err);
 	if (s == OL_OK && mark_out)
 		*mark_out = scan.mark;
 	return s;

@@ -337,7 +337,7 @@ enum ol_status ol_ledger_check(const struct ol_disk *disk, struct ol_ledger_repo
 	if (s == OL_OK)
 		s = ol_book_open(&check->replay.book, limits, secret, err);
 	if (s == OL_OK)
-		s = ol_journal_read(disk, &report.end, NULL, check_record, check, err);
+		s = ol_journal_verify(disk, &report.end, check_record, check, err);
 	if (s == OL_OK)
 		s = ol_book_check(check->replay.book, err);
 	if (s == OL_OK)
