@@ -9,13 +9,16 @@ its own. Prints a line per check and "N passed, N failed".
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import string
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 from tiny_model import write_model
 
@@ -496,6 +499,46 @@ def check_eval(folder):
     refused("no adapter", "eval", "-a", "nowhere", "-d", data)
 
 
+def check_keys():
+    """Made, listed, revoked; a token is shown once and is what it is said to be."""
+    out, _ = run("keys", "list")
+    check("no keys at first", "No keys yet" in out, out)
+    out, err = run("keys", "add", "--name", "my laptop", "--tokens-per-day", "1000", "--open", "2.5",
+                   "--expires", "90d")
+    token = out.strip()
+    check("a key by itself on stdout", re.fullmatch("ol-[0-9A-Za-z]{49}", token), out)
+    digits = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    number = 0
+    for digit in token[46:]:
+        number = number * 62 + digits.index(digit)
+    check("the checksum is a CRC-32", number == zlib.crc32(token[:46].encode()), token)
+    first = err.split()[0]
+    out, _ = run("keys", "add", "-s", "admin", "-a", "0xabc", "--json")
+    second = json.loads(out)
+    check("keys add --json", second["scopes"] == ["admin"] and second["account"] == "0xabc", out)
+    out, _ = run("keys", "list")
+    check("keys list", first in out and "my laptop" in out and "0/1000" in out and "0/2.5" in out,
+          out)
+    run("keys", "revoke", first)
+    out, _ = run("keys", "list")
+    check("the revoked one is hidden", first not in out and "--all" in out, out)
+    out, _ = run("keys", "list", "--json")
+    states = [key["state"] for key in json.loads(out)["data"]]
+    check("keys list --json", states == ["revoked", "active"], out)
+    for path, _, names in os.walk(os.environ["OPENLEDGER_HOME"]):
+        for name in names:
+            if name.startswith("node.sqlite3"):
+                with open(os.path.join(path, name), "rb") as f:
+                    check("no token on disk", token[3:46].encode() not in f.read(), name)
+    refused("there is no key", "keys", "revoke", "key-nope")
+    refused("name the keys", "keys", "revoke")
+    refused("is not a scope", "keys", "add", "-s", "files,fly")
+    refused("is not a time", "keys", "add", "-e", "3y")
+    refused("is not an amount", "keys", "add", "--open", "-1")
+    refused("is not an account", "keys", "add", "-a", "a b")
+    refused("there is no command", "keys", "list-all")
+
+
 def main():
     folder = tempfile.mkdtemp(prefix="openledger-cli-")
     os.environ["OPENLEDGER_HOME"] = os.path.join(folder, "home")
@@ -516,6 +559,7 @@ def main():
         check_resume(folder)
         check_trouble(folder)
         check_eval(folder)
+        check_keys()
     finally:
         shutil.rmtree(folder)
     print("%d passed, %d failed in %.1f s" % (passed, failed, time.time() - start))

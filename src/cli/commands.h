@@ -23,6 +23,8 @@ int ol_command_eval(int argc, char **argv);
 int ol_command_reproduce(int argc, char **argv);
 int ol_command_signer(int argc, char **argv);
 int ol_command_account(int argc, char **argv);
+int ol_command_witness(int argc, char **argv);
+int ol_command_log(int argc, char **argv);
 int ol_command_keys(int argc, char **argv);
 int ol_command_serve(int argc, char **argv);
 int ol_command_train_job(int argc, char **argv); /* not listed: for the server */

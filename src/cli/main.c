@@ -32,6 +32,8 @@ static const struct {
 	 ol_command_serve},
 	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
 	{"account", "EVM accounts: make, list, import, export", ol_command_account},
+	{"log", "public logs: follow one, check a proof", ol_command_log},
+	{"witness", "cosign other people's logs while they only grow", ol_command_witness},
 	{"signer", NULL, ol_command_signer}, /* the server starts it */
 	{"bench", "how fast this machine is, beside what it could be", ol_command_bench},
 };

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 enum { ANSWER_TIMEOUT_MS = 20000 };
 
 struct ol_signer {
+	pthread_mutex_t lock; /* one question at a time */
 	int socket;
 	pid_t pid;
 	bool dead;
@@ -95,8 +97,9 @@ static enum ol_status died(struct ol_signer *signer, struct ol_error *err, const
 }
 
 /* Sends a request and receives its answer: the payload's size, status in the first byte. */
-static enum ol_status ask(struct ol_signer *signer, uint8_t answer[OL_SIGNER_ANSWER_MAX],
-			  size_t *size_out, const void *request, size_t size, struct ol_error *err)
+static enum ol_status exchange(struct ol_signer *signer, uint8_t answer[OL_SIGNER_ANSWER_MAX],
+			       size_t *size_out, const void *request, size_t size,
+			       struct ol_error *err)
 {
 	struct pollfd wait = {.fd = signer->socket, .events = POLLIN};
 	ssize_t got;
@@ -125,6 +128,15 @@ static enum ol_status ask(struct ol_signer *signer, uint8_t answer[OL_SIGNER_ANS
 		       "%.*s", (int)*size_out, (const char *)answer + 1);
 }
 
+static enum ol_status ask(struct ol_signer *signer, uint8_t answer[OL_SIGNER_ANSWER_MAX],
+			  size_t *size_out, const void *request, size_t size, struct ol_error *err)
+{
+	OL_ASSERT(pthread_mutex_lock(&signer->lock) == 0);
+	const enum ol_status s = exchange(signer, answer, size_out, request, size, err);
+	OL_ASSERT(pthread_mutex_unlock(&signer->lock) == 0);
+	return s;
+}
+
 enum ol_status ol_signer_attach(struct ol_signer **signer_out, int socket, int pid,
 				struct ol_error *err)
 {
@@ -137,6 +149,7 @@ enum ol_status ol_signer_attach(struct ol_signer **signer_out, int socket, int p
 		close(socket);
 		return ol_fail(err, OL_ERR_FULL, "out of memory");
 	}
+	OL_ASSERT(pthread_mutex_init(&signer->lock, NULL) == 0);
 	signer->socket = socket;
 	signer->pid = pid;
 	enum ol_status s = ask(signer, answer, &size, hello, sizeof hello, err);
@@ -204,6 +217,7 @@ void ol_signer_stop(struct ol_signer *signer)
 	if (signer->pid > 0)
 		while (waitpid(signer->pid, NULL, 0) < 0 && errno == EINTR)
 			;
+	pthread_mutex_destroy(&signer->lock);
 	free(signer);
 }
 

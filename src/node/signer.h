@@ -50,7 +50,7 @@ OL_MUST_CHECK enum ol_status ol_signer_create(const char *folder, const char *or
 /* Is there a key? */
 bool ol_signer_exists(const char *folder);
 
-/* ---- The server's side. One thread at a time. ---- */
+/* ---- The server's side. Events may be signed from any thread, checkpoints from one. ---- */
 
 struct ol_signer;
 

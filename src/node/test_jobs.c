@@ -617,7 +617,7 @@ static void accounts_take_turns(void **state)
 	static const char *const order[] = {":quick-a1:", ":quick-b1:", ":quick-a2:", ":quick-b2:",
 					    ":quick-a3:"};
 	for (int i = 0; i < 3; i++) {
-		char suffix[16];
+		char suffix[24];
 		snprintf(suffix, sizeof suffix, "quick-a%d", i + 1);
 		free(create(w, suffix, NULL));
 	}
