@@ -183,14 +183,19 @@ static void finish_upload(void *self, struct ol_http_request *request)
 			      "Send the form field `purpose`: fine-tune.");
 		return;
 	}
-	const enum ol_status s =
-		ol_upload_finish(form->upload, &file, form->name, form->purpose, &err);
+	enum ol_status s = ol_purpose_check(form->purpose, &err);
+	if (s != OL_OK) {
+		ol_upload_abort(form->upload);
+		fail(request, &err, "purpose");
+		return;
+	}
+	s = ol_upload_finish(form->upload, &file, form->name, form->purpose, &err);
 	if (s == OL_OK) {
 		ol_http_note(request, "file", file.id);
 		ol_http_note_number(request, "bytes", (int64_t)file.bytes);
 		ol_http_reply_json(request, 200, ol_file_json(&file));
 	} else {
-		fail(request, &err, strstr(err.text, "purpose") ? "purpose" : "file");
+		fail(request, &err, "file");
 	}
 }
 

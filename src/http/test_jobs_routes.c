@@ -69,7 +69,7 @@ static void open_api(struct world *w)
 {
 	const struct ol_files_options limits = {.file_bytes_max = 100000};
 	const struct ol_jobs_options options = {
-		.launcher = w->launcher, .normal_priority = true, .report_seconds = 0.01};
+		.launcher = w->launcher, .unconfined = true, .report_seconds = 0.01};
 	const struct ol_idempotency_options none = {0};
 	assert_int_equal(ol_store_open(&w->store, &w->home, OL_STORE_NODE, NULL), OL_OK);
 	assert_int_equal(ol_files_open(&w->files, &w->home, w->store, &limits, true, NULL), OL_OK);

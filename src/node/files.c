@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ struct ol_files {
 	struct ol_files_options options;
 	char incoming[OL_PATH_MAX], objects[OL_PATH_MAX];
 	pthread_mutex_t lock; /* a content is entered or removed */
+	int owner;            /* holds the lock of the home; -1: not the owner */
 };
 
 struct ol_upload {
@@ -94,14 +96,34 @@ static void drop_object(struct ol_files *files, const char *name)
 		unlink(path);
 }
 
+/* Ends with the process, however that ends. */
+static enum ol_status own_home(struct ol_files *files, const struct ol_home *home,
+			       struct ol_error *err)
+{
+	char path[OL_PATH_MAX];
+	const enum ol_status s = ol_path_join(path, err, home->path, "/files/lock", "");
+	if (s != OL_OK)
+		return s;
+	files->owner = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (files->owner < 0)
+		return ol_fail(err, OL_ERR_IO, "cannot open %s: %s", path, strerror(errno));
+	if (flock(files->owner, LOCK_EX | LOCK_NB) != 0)
+		return ol_fail(err, OL_ERR_IO,
+			       "another server works on %s already: stop it, or give this one "
+			       "another OPENLEDGER_HOME",
+			       home->path);
+	return OL_OK;
+}
+
 enum ol_status ol_files_open(struct ol_files **files_out, const struct ol_home *home,
 			     struct ol_store *store, const struct ol_files_options *options,
-			     bool sweep, struct ol_error *err)
+			     bool owner, struct ol_error *err)
 {
 	struct ol_files *files = calloc(1, sizeof *files);
 	if (!files)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the files");
 	files->store = store;
+	files->owner = -1;
 	files->options = *options;
 	if (files->options.file_bytes_max == 0)
 		files->options.file_bytes_max = OL_FILE_BYTES_MAX;
@@ -117,9 +139,11 @@ enum ol_status ol_files_open(struct ol_files **files_out, const struct ol_home *
 		s = ol_make_directories(files->incoming, err);
 	if (s == OL_OK)
 		s = ol_make_directories(files->objects, err);
-	if (s == OL_OK && sweep)
+	if (s == OL_OK && owner)
+		s = own_home(files, home, err);
+	if (s == OL_OK && owner)
 		s = each_name(files->incoming, files, drop_incoming, err);
-	if (s == OL_OK && sweep)
+	if (s == OL_OK && owner)
 		s = each_name(files->objects, files, drop_object, err);
 	if (s != OL_OK) {
 		ol_files_close(files);
@@ -133,6 +157,8 @@ void ol_files_close(struct ol_files *files)
 {
 	if (!files)
 		return;
+	if (files->owner >= 0)
+		close(files->owner);
 	pthread_mutex_destroy(&files->lock);
 	free(files);
 }
@@ -202,7 +228,7 @@ static enum ol_status check_name(const char *name, struct ol_error *err)
 			      OL_FILE_NAME_MAX);
 }
 
-static enum ol_status check_purpose(const char *purpose, struct ol_error *err)
+enum ol_status ol_purpose_check(const char *purpose, struct ol_error *err)
 {
 	if (strcmp(purpose, fine_tune) == 0)
 		return OL_OK;
@@ -251,7 +277,7 @@ static enum ol_status check_room(struct ol_files *files, const struct ol_file *f
 		return s;
 	if (count >= files->options.account_files_max ||
 	    bytes + file->bytes > files->options.account_bytes_max)
-		return ol_fail(err, OL_ERR_FULL,
+		return ol_fail(err, OL_ERR_INPUT,
 			       "this account may keep at most %d files of %llu bytes together: "
 			       "delete some first",
 			       files->options.account_files_max,
@@ -322,7 +348,7 @@ enum ol_status ol_upload_finish(struct ol_upload *upload, struct ol_file *file_o
 	ol_object_id_make(file.id, "file-", OL_FILE_ID_CHARS - 5);
 	enum ol_status s = check_name(name, err);
 	if (s == OL_OK)
-		s = check_purpose(purpose, err);
+		s = ol_purpose_check(purpose, err);
 	if (s == OL_OK) {
 		snprintf(file.name, sizeof file.name, "%s", name);
 		snprintf(file.purpose, sizeof file.purpose, "%s", purpose);

@@ -47,11 +47,11 @@ struct ol_file {
 	int64_t records; /* examples in it */
 };
 
-/* Borrows the store. sweep: remove what a crash left over; in the one process that takes uploads.
- */
+/* Borrows the store. owner: the one process that takes uploads and runs jobs, the server: removes
+ * what a crash left over. OL_ERR_IO: there is another owner already. */
 OL_MUST_CHECK enum ol_status ol_files_open(struct ol_files **files_out, const struct ol_home *home,
 					   struct ol_store *store,
-					   const struct ol_files_options *options, bool sweep,
+					   const struct ol_files_options *options, bool owner,
 					   struct ol_error *err);
 void ol_files_close(struct ol_files *files);
 uint64_t ol_files_bytes_max(const struct ol_files *files);
@@ -64,11 +64,13 @@ OL_MUST_CHECK enum ol_status ol_upload_open(struct ol_upload **upload_out, struc
 OL_MUST_CHECK enum ol_status ol_upload_append(struct ol_upload *upload, const void *bytes,
 					      size_t size, struct ol_error *err);
 /* Makes it durable, reads it, lists it; ends the upload whatever happens. Takes as long as the file
- * is big. OL_ERR_INPUT: a bad name, purpose or content; OL_ERR_FULL: the account has no room. */
+ * is big. OL_ERR_INPUT: a bad name, purpose or content, or the account has no room. */
 OL_MUST_CHECK enum ol_status ol_upload_finish(struct ol_upload *upload, struct ol_file *file_out,
 					      const char *name, const char *purpose,
 					      struct ol_error *err);
 void ol_upload_abort(struct ol_upload *upload); /* NULL is allowed */
+/* Is it a purpose that files may have here? */
+OL_MUST_CHECK enum ol_status ol_purpose_check(const char *purpose, struct ol_error *err);
 
 /* ---- Files ---- */
 

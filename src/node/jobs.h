@@ -56,7 +56,7 @@ struct ol_jobs_options {
 	int account_open_max;  /* jobs of one account that are not over; 0: 16     */
 	uint64_t memory_max;   /* of a trainer; 0: half of the machine's           */
 	uint64_t seconds_max;  /* of training, wall clock; 0: a week               */
-	bool normal_priority;  /* for tests on busy machines                       */
+	bool unconfined;       /* for tests (busy machines, sanitizers): usual priority, no limit */
 	double report_seconds; /* between two metrics events; 0: 2                 */
 };
 

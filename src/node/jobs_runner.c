@@ -199,7 +199,7 @@ static void on_done(struct run *r, const json_t *line)
 	copy_number(r->metrics, "full_train_loss", line, "train_loss");
 	copy_number(r->metrics, "full_valid_loss", line, "valid_loss");
 	copy_number(r->metrics, "best_step", line, "best_step");
-	r->fresh = true;
+	r->fresh |= json_object_get(r->metrics, "full_train_loss") != NULL;
 }
 
 static void on_error(struct run *r, const json_t *line)
@@ -280,8 +280,9 @@ static enum ol_status launch(struct run *r, struct ol_error *err)
 	const struct ol_jobs_options *o = &r->jobs->options;
 	char folder[OL_PATH_MAX];
 	enum ol_status s = job_path(r->jobs, folder, r->job.id, "", err);
-	const struct ol_launch what = {
-		.folder = folder, .memory_max = o->memory_max, .normal = o->normal_priority};
+	const struct ol_launch what = {.folder = folder,
+				       .memory_max = o->unconfined ? 0 : o->memory_max,
+				       .normal = o->unconfined};
 	if (s == OL_OK)
 		s = ol_launcher_run(o->launcher, &r->pid, &r->fd, &what, err);
 	if (s == OL_OK)
@@ -530,8 +531,11 @@ void *jobs_run(void *context)
 		if (r->fd >= 0)
 			take_output(r);
 		if (r->exited && r->fd < 0) {
-			if (!finish(r) && jobs->closing)
-				break;
+			if (!finish(r)) {
+				if (jobs->closing)
+					break;
+				nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+			}
 		} else {
 			look_after(r);
 		}

@@ -242,8 +242,9 @@ enum ol_status job_checkpoint(struct ol_jobs *jobs, const char *job, int64_t ste
 	char *text = json_dumps(metrics, JSON_COMPACT | JSON_PRESERVE_ORDER);
 	ol_object_id_make(id, "ftckpt_", 24);
 	ol_query_open(&q, jobs->store,
-		      "INSERT OR IGNORE INTO job_checkpoints (id, job, made_at, step, tokens,"
-		      " metrics) VALUES (?, ?, ?, ?, ?, ?)");
+		      "INSERT INTO job_checkpoints (id, job, made_at, step, tokens, metrics)"
+		      " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, step) DO UPDATE SET"
+		      " tokens = excluded.tokens, metrics = excluded.metrics");
 	ol_query_bind_text(&q, id);
 	ol_query_bind_text(&q, job);
 	ol_query_bind_int(&q, (int64_t)time(NULL));

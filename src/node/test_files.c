@@ -134,7 +134,7 @@ static void room_is_bounded(void **state)
 	assert_int_equal(upload(w, &first, "a", 1, "m.jsonl", "fine-tune", NULL), OL_OK);
 	assert_int_equal(first.bytes, 32);
 	assert_int_equal(upload(w, &file, "a", 2, "m.jsonl", "fine-tune", NULL), OL_OK);
-	assert_int_equal(upload(w, &file, "a", 3, "m.jsonl", "fine-tune", &err), OL_ERR_FULL);
+	assert_int_equal(upload(w, &file, "a", 3, "m.jsonl", "fine-tune", &err), OL_ERR_INPUT);
 	assert_int_equal(upload(w, &file, "b", 3, "m.jsonl", "fine-tune", NULL), OL_OK);
 	assert_int_equal(ol_files_delete(w->files, "a", first.id, NULL), OL_OK);
 	assert_int_equal(upload(w, &file, "a", 3, "m.jsonl", "fine-tune", NULL), OL_OK);
@@ -167,6 +167,19 @@ static void a_start_sweeps(void **state)
 	assert_int_equal(count_names(w, "/files/objects"), 1);
 	assert_int_equal(ol_files_content(w->files, path, &file, NULL), OL_OK);
 	assert_int_equal(access(path, R_OK), 0);
+}
+
+static void one_server_owns_the_home(void **state)
+{
+	struct world *w = *state;
+	struct ol_files *other;
+	struct ol_error err;
+	assert_int_equal(ol_files_open(&other, &w->home, w->store, &w->options, true, &err),
+			 OL_ERR_IO);
+	assert_non_null(strstr(err.text, "another server"));
+	assert_int_equal(ol_files_open(&other, &w->home, w->store, &w->options, false, NULL),
+			 OL_OK);
+	ol_files_close(other);
 }
 
 /* Random uploads and deletions of five contents by three accounts: a content is there exactly as
@@ -226,6 +239,7 @@ int main(void)
 		ROW(room_is_bounded),
 		ROW(a_start_sweeps),
 		ROW(contents_live_as_long_as_files),
+		ROW(one_server_owns_the_home),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
