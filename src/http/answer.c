@@ -9,19 +9,20 @@
 
 void ol_http_set_header(struct ol_http_request *request, const char *name, const char *value)
 {
-	const size_t at = (size_t)request->header_count;
 	for (const char *c = value; *c; c++)
 		OL_ASSERT((unsigned char)*c >= 0x20 && *c != 0x7f);
-	OL_ASSERT(at < OL_HTTP_SET_HEADERS_MAX);
 	char *n = strdup(name), *v = strdup(value);
-	if (!n || !v) {
-		free(n);
-		free(v);
-		return;
+	pthread_mutex_lock(&request->lock);
+	OL_ASSERT(request->header_count < OL_HTTP_SET_HEADERS_MAX);
+	/* Not once an answer is being sent: the server may have ended the request by itself. */
+	if (n && v && !request->taken) {
+		request->headers[request->header_count].name = n;
+		request->headers[request->header_count++].value = v;
+		n = v = NULL;
 	}
-	request->headers[at].name = n;
-	request->headers[at].value = v;
-	request->header_count++;
+	pthread_mutex_unlock(&request->lock);
+	free(n);
+	free(v);
 }
 
 void ol_request_finish(struct ol_http_request *request)
@@ -34,7 +35,7 @@ void ol_request_finish(struct ol_http_request *request)
 
 /* Takes response or refusal; a request without an owner is in its checks or its upload. */
 static void store(struct ol_http_request *r, int status, struct MHD_Response *response,
-		  char *refusal, uint64_t size)
+		  char *refusal, uint64_t size, int retry_after)
 {
 	pthread_mutex_lock(&r->lock);
 	const bool owned = r->owned;
@@ -46,6 +47,7 @@ static void store(struct ol_http_request *r, int status, struct MHD_Response *re
 		r->refusal = refusal;
 		r->status = status;
 		r->reply_size = size;
+		r->retry_after = retry_after;
 		r->dead = !response && !refusal; /* no memory: nothing can be said */
 		response = NULL;
 		refusal = NULL;
@@ -67,13 +69,19 @@ static void reply(struct ol_http_request *request, int status, const char *type,
 		free(bytes);
 	if (response && type)
 		MHD_add_response_header(response, "Content-Type", type);
-	store(request, status, response, NULL, size);
+	store(request, status, response, NULL, size, 0);
 }
 
 void ol_http_reply(struct ol_http_request *request, int status, const char *type, const void *bytes,
 		   size_t size)
 {
 	reply(request, status, type, (void *)bytes, size, MHD_RESPMEM_MUST_COPY);
+}
+
+void ol_http_reply_static(struct ol_http_request *request, int status, const char *type,
+			  const void *bytes, size_t size)
+{
+	reply(request, status, type, (void *)bytes, size, MHD_RESPMEM_PERSISTENT);
 }
 
 void ol_http_reply_buf(struct ol_http_request *request, int status, const char *type,
@@ -110,7 +118,7 @@ void ol_http_reply_file(struct ol_http_request *request, int status, const char 
 		close(fd);
 	else
 		MHD_add_response_header(response, "Content-Type", type);
-	store(request, status, response, NULL, size);
+	store(request, status, response, NULL, size, 0);
 }
 
 /* ---- Errors --------------------------------------------------------------------------------- */
@@ -162,10 +170,10 @@ void ol_error_bytes(struct ol_buf *out, int status, const char *id, const char *
 }
 
 static void error_with(struct ol_http_request *request, int status, const char *type,
-		       const char *param, const char *code, const char *text)
+		       const char *param, const char *code, const char *text, int retry_after)
 {
 	char *json = ol_error_json(status, type, param, code, text);
-	store(request, status, NULL, json, json ? strlen(json) : 0);
+	store(request, status, NULL, json, json ? strlen(json) : 0, retry_after);
 }
 
 void ol_http_error(struct ol_http_request *request, int status, const char *type, const char *param,
@@ -176,7 +184,7 @@ void ol_http_error(struct ol_http_request *request, int status, const char *type
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	error_with(request, status, type, param, code, text);
+	error_with(request, status, type, param, code, text, 0);
 }
 
 void ol_http_error_later(struct ol_http_request *request, int status, int seconds, const char *type,
@@ -187,8 +195,7 @@ void ol_http_error_later(struct ol_http_request *request, int status, int second
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	request->retry_after = OL_MAX(seconds, 1);
-	error_with(request, status, type, NULL, code, text);
+	error_with(request, status, type, NULL, code, text, OL_MAX(seconds, 1));
 }
 
 void ol_http_error_from(struct ol_http_request *request, const struct ol_error *err)
@@ -225,13 +232,13 @@ void ol_request_refuse(struct ol_http_request *request, int status, const char *
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	OL_ASSERT(!request->owned);
-	error_with(request, status, NULL, param, code, text);
+	error_with(request, status, NULL, param, code, text, request->retry_after);
 }
 
 void ol_request_refuse_as(struct ol_http_request *request, const struct ol_http_refusal *refusal)
 {
-	request->retry_after = refusal->retry_after;
 	if (refusal->status == 401)
 		ol_http_set_header(request, "WWW-Authenticate", "Bearer");
-	error_with(request, refusal->status, refusal->type, NULL, refusal->code, refusal->text);
+	error_with(request, refusal->status, refusal->type, NULL, refusal->code, refusal->text,
+		   refusal->retry_after);
 }

@@ -60,7 +60,7 @@ static void end_line(struct ol_http_server *server, struct ol_buf *out)
 	if (!out->failed && server->options.log_write)
 		server->options.log_write(server->options.log_context, out->data, out->size);
 	else if (!out->failed)
-		fwrite(out->data, 1, out->size, stderr);
+		(void)!fwrite(out->data, 1, out->size, stderr);
 	ol_buf_release(out);
 }
 

@@ -223,6 +223,9 @@ void ol_http_set_header(struct ol_http_request *request, const char *name, const
 /* Each of these finishes the request. type: "application/json". */
 void ol_http_reply(struct ol_http_request *request, int status, const char *type, const void *bytes,
 		   size_t size);
+/* The bytes are not copied: they live as long as the server. */
+void ol_http_reply_static(struct ol_http_request *request, int status, const char *type,
+			  const void *bytes, size_t size);
 /* Takes what is in buf and leaves it empty. A failed buf (see base/buf.h) is answered 500. */
 void ol_http_reply_buf(struct ol_http_request *request, int status, const char *type,
 		       struct ol_buf *buf);

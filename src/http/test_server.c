@@ -1,5 +1,6 @@
 /* The transport, asked over real sockets: each row is one request as bytes and what must come
  * back. */
+#include "http/assets.h"
 #include "http/server.h"
 
 #include <arpa/inet.h>
@@ -204,6 +205,14 @@ static void upload_done(void *self, struct ol_http_request *request)
 
 static const struct ol_http_upload upload = {upload_part, upload_bytes, upload_abort};
 
+static struct ol_assets *assets;
+
+static void ui(void *self, struct ol_http_request *request)
+{
+	(void)self;
+	ol_assets_handle(assets, request);
+}
+
 enum { SCOPE_A = 1, SCOPE_B = 2 };
 
 static const struct ol_http_route routes[] = {
@@ -221,6 +230,8 @@ static const struct ol_http_route routes[] = {
 	{"GET", "/park-stream", SCOPE_A, 0, park_stream, NULL, NULL},
 	{"GET", "/park-self", 0, 0, park_self, NULL, NULL},
 	{"POST", "/upload", 0, 100000, upload_done, NULL, &upload},
+	{"GET", "/ui", 0, 0, ui, NULL, NULL},
+	{"GET", "/ui/{path*}", 0, 0, ui, NULL, NULL},
 };
 
 /* ---- A client ------------------------------------------------------------------------------- */
@@ -838,8 +849,16 @@ static void test_upload(void **state)
 	}
 	assert_non_null(
 		strstr(first, "\"names\":\"purpose=-;file=a \\\"b\\\".txt;\",\"bytes\":19"));
+	stop();
+}
+
+static void test_upload_refused(void **state)
+{
+	char request[4096], answer[4096];
+	(void)state;
+	start(NULL, NULL);
 	/* The field is refused while the body is still coming. */
-	n = snprintf(
+	const int n = snprintf(
 		request, sizeof request,
 		"POST /upload HTTP/1.1\r\n" HOST
 		"Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 90000\r\n\r\n"
@@ -1019,6 +1038,42 @@ static void test_log(void **state)
 	ol_metrics_close(metrics);
 }
 
+static void test_assets(void **state)
+{
+	static const struct ol_asset table[] = {
+		{"index.html", (const uint8_t *)"<p>", 3, false},
+		{"assets/a-1.js", (const uint8_t *)"1;", 2, true},
+	};
+	static const struct row rows[] = {
+		{"index", GET("/ui"), 200, "Content-Type: text/html; charset=utf-8\r\n"},
+		{"index is asked for again", GET("/ui/index.html"), 200,
+		 "Cache-Control: no-cache\r\n"},
+		{"script", GET("/ui/assets/a-1.js"), 200,
+		 "Cache-Control: public, max-age=31536000, immutable\r\n"},
+		{"type", GET("/ui/assets/a-1.js"), 200,
+		 "Content-Type: text/javascript; charset=utf-8\r\n"},
+		{"page of the UI", GET("/ui/models/x"), 200, "\r\n\r\n<p>"},
+		{"no such file", GET("/ui/assets/b.js"), 404, "unknown_url"},
+		{"not above", GET("/ui/../index.html"), 404, "unknown_url"},
+		{"policy", GET("/ui"), 200, "Content-Security-Policy: default-src 'self';"},
+	};
+	char answer[4096], request[512], tag[64];
+	(void)state;
+	assert_int_equal(ol_assets_open(&assets, table, OL_ARRAY_LEN(table), NULL), OL_OK);
+	start(NULL, NULL);
+	check_rows(rows, OL_ARRAY_LEN(rows));
+	assert_int_equal(ask(answer, sizeof answer, GET("/ui")), 200);
+	const char *at = strstr(answer, "ETag: ");
+	assert_non_null(at);
+	snprintf(tag, sizeof tag, "%.34s", at + 6);
+	snprintf(request, sizeof request,
+		 "GET /ui HTTP/1.1\r\n" HOST CLOSE "If-None-Match: \"x\", %s\r\n\r\n", tag);
+	assert_int_equal(ask(answer, sizeof answer, request), 304);
+	assert_null(strstr(answer, "<p>"));
+	stop();
+	ol_assets_close(assets);
+}
+
 /* What cannot be opened, and why. */
 static void test_open(void **state)
 {
@@ -1060,12 +1115,13 @@ static void test_open(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answers), cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_limits),  cmocka_unit_test(test_too_many),
-		cmocka_unit_test(test_gone),    cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_upload),  cmocka_unit_test(test_pipeline),
-		cmocka_unit_test(test_stop),    cmocka_unit_test(test_revoke),
-		cmocka_unit_test(test_log),     cmocka_unit_test(test_open),
+		cmocka_unit_test(test_answers),  cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_limits),   cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_gone),     cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_upload),   cmocka_unit_test(test_upload_refused),
+		cmocka_unit_test(test_pipeline), cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_revoke),   cmocka_unit_test(test_log),
+		cmocka_unit_test(test_assets),   cmocka_unit_test(test_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
