@@ -174,6 +174,17 @@ static bool step(struct run *r, bool *failed_out)
 		s = ol_ledger_commit(r->ledger, &err);
 	} else if (kind < 96) {
 		s = ol_ledger_seal(r->ledger, &err);
+	} else if (kind < 98) {
+		/* Beside the writer, which may have written more than it has made durable. */
+		const struct ol_ledger_options o = ol_crash_ledger(r->sim, &r->world);
+		s = ol_ledger_durable(r->ledger)->sequence == 0
+			    ? OL_OK
+			    : ol_ledger_snapshot_beside(&o.disk, ol_ledger_durable(r->ledger),
+							&o.limits, 3, &err);
+		r->tally->snapshots += s == OL_OK;
+		if (s == OL_ERR_INPUT)
+			return broken(r, err.text);
+		return true; /* a failure costs nothing; the next call of the ledger says more */
 	} else {
 		s = ol_ledger_snapshot(r->ledger, &err);
 		r->tally->snapshots += s == OL_OK;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,9 +22,12 @@ struct job {
 
 struct ol_bookkeeper {
 	struct ol_bookkeeper_options options;
-	struct ol_ledger *ledger; /* the thread's alone once it runs */
-	uint64_t transfers;       /* since the last snapshot         */
-	pthread_t thread;
+	struct ol_ledger *ledger;      /* the thread's alone once it runs */
+	uint64_t transfers;            /* since the last snapshot         */
+	struct ol_journal_mark covers; /* what the snapshot that is being written covers */
+	bool snapshotting;             /* its thread is to be joined                     */
+	atomic_bool snapshot_done;
+	pthread_t thread, snapshot_thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t arrived, told;
 	/* Under the mutex. */
@@ -154,6 +158,42 @@ static void stop(struct ol_bookkeeper *keeper, struct job *waiting, const struct
 	tell_all(keeper, more, OL_ERR_IO);
 }
 
+/* Only saves time at the next opening: a failure is not heard. */
+static void *write_snapshot(void *context)
+{
+	struct ol_bookkeeper *keeper = context;
+	const struct ol_ledger_options *o = &keeper->options.ledger;
+	struct ol_error err;
+	const enum ol_status s = ol_ledger_snapshot_beside(&o->disk, &keeper->covers, &o->limits,
+							   ol_random_u64(&o->random), &err);
+
+	(void)s;
+	atomic_store(&keeper->snapshot_done, true);
+	return NULL;
+}
+
+static void end_snapshot(struct ol_bookkeeper *keeper)
+{
+	if (keeper->snapshotting)
+		pthread_join(keeper->snapshot_thread, NULL);
+	keeper->snapshotting = false;
+}
+
+/* Now and then, so that a crash costs seconds, however long the node has run. */
+static void consider_snapshot(struct ol_bookkeeper *keeper)
+{
+	if (keeper->snapshotting && atomic_load(&keeper->snapshot_done))
+		end_snapshot(keeper);
+	if (keeper->snapshotting || keeper->transfers < keeper->options.snapshot_transfers)
+		return;
+	keeper->covers = *ol_ledger_durable(keeper->ledger);
+	atomic_store(&keeper->snapshot_done, false);
+	if (pthread_create(&keeper->snapshot_thread, NULL, write_snapshot, keeper) != 0)
+		return;
+	keeper->snapshotting = true;
+	keeper->transfers = 0;
+}
+
 static void *keep(void *context)
 {
 	struct ol_bookkeeper *keeper = context;
@@ -180,6 +220,8 @@ static void *keep(void *context)
 			return NULL;
 		}
 		tell_all(keeper, waiting, OL_OK);
+		if (wrote)
+			consider_snapshot(keeper);
 	}
 	return NULL;
 }
@@ -236,6 +278,7 @@ void ol_bookkeeper_close(struct ol_bookkeeper *keeper)
 	pthread_cond_signal(&keeper->arrived);
 	pthread_mutex_unlock(&keeper->mutex);
 	pthread_join(keeper->thread, NULL);
+	end_snapshot(keeper);
 	/* A snapshot only saves time at the next opening; without one everything is read again. */
 	if (!keeper->stopped) {
 		const enum ol_status s = keeper->transfers >= keeper->options.snapshot_transfers

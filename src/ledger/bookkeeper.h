@@ -22,7 +22,8 @@ struct ol_bookkeeper;
 
 struct ol_bookkeeper_options {
 	struct ol_ledger_options ledger;
-	uint64_t snapshot_transfers; /* a snapshot at close, if so many came; 0: 100,000 */
+	/* A snapshot whenever so many came, beside the work, and at close; 0: 100,000. */
+	uint64_t snapshot_transfers;
 	/* On the bookkeeper's thread after every commit, and once at opening: all up to the mark is
 	 * durable. Must be quick and must not call back. May be NULL. */
 	void (*on_commit)(void *context, const struct ol_journal_mark *durable);

@@ -279,6 +279,51 @@ enum ol_status ol_ledger_snapshot(struct ol_ledger *ledger, struct ol_error *err
 			  : s;
 }
 
+/* ---- Snapshots beside ------------------------------------------------------------ */
+
+struct beside {
+	struct replay replay;
+	uint64_t until, last; /* sequences */
+};
+
+static enum ol_status follow_record(void *context, const struct ol_journal_record *record,
+				    struct ol_error *err)
+{
+	struct beside *beside = context;
+	if (record->sequence > beside->until)
+		return ol_fail(err, OL_ERR_CANCELLED, "far enough");
+	const enum ol_status s = replay_record(&beside->replay, record, err);
+	if (s == OL_OK)
+		beside->last = record->sequence;
+	return s;
+}
+
+enum ol_status ol_ledger_snapshot_beside(const struct ol_disk *disk,
+					 const struct ol_journal_mark *durable,
+					 const struct ol_book_limits *limits, uint64_t secret,
+					 struct ol_error *err)
+{
+	struct ol_journal_mark from;
+	struct beside *beside = calloc(1, sizeof *beside);
+	if (!beside)
+		return ol_fail(err, OL_ERR_FULL, "out of memory while writing a snapshot");
+	enum ol_status s =
+		ol_snapshot_load(disk, &beside->replay.book, &from, NULL, limits, secret, err);
+	if (s == OL_OK && from.sequence < durable->sequence) {
+		beside->until = durable->sequence;
+		s = ol_journal_read(disk, NULL, &from, follow_record, beside, err);
+		if (s == OL_OK || s == OL_ERR_CANCELLED)
+			s = beside->last == durable->sequence
+				    ? ol_snapshot_write(disk, beside->replay.book, durable, err)
+				    : ol_fail(err, OL_ERR_INPUT,
+					      "the journal ends before record %llu",
+					      (unsigned long long)durable->sequence);
+	}
+	ol_book_close(beside->replay.book);
+	free(beside);
+	return s;
+}
+
 /* ---- Check ------------------------------------------------------------ */
 
 enum { CLAIMS_MAX = 16 };

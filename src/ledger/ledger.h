@@ -69,6 +69,13 @@ OL_MUST_CHECK enum ol_status ol_ledger_seal(struct ol_ledger *ledger, struct ol_
 /* Commits, seals, and writes a snapshot. A failure leaves the older ones and stops the ledger only
  * if it was the journal's. */
 OL_MUST_CHECK enum ol_status ol_ledger_snapshot(struct ol_ledger *ledger, struct ol_error *err);
+/* The same from the files alone, beside the thread that goes on writing: a second book is loaded
+ * and led up to `durable`, which that thread has said. It costs the memory of a second book and
+ * holds nobody up. One at a time, and not while ol_ledger_snapshot runs. */
+OL_MUST_CHECK enum ol_status ol_ledger_snapshot_beside(const struct ol_disk *disk,
+						       const struct ol_journal_mark *durable,
+						       const struct ol_book_limits *limits,
+						       uint64_t secret, struct ol_error *err);
 bool ol_ledger_stopped(const struct ol_ledger *ledger);
 
 /* For reading, by the thread that owns the ledger. It may be ahead of what is durable. */

@@ -168,7 +168,8 @@ static void take_sums(void *context, const struct ol_book *book)
 
 static void what_many_threads_post_is_all_there(void **state)
 {
-	const struct ol_bookkeeper_options options = options_with(&real);
+	struct ol_bookkeeper_options options = options_with(&real);
+	options.snapshot_transfers = 100; /* several, while they post */
 	struct ol_bookkeeper *keeper = open_with(&options);
 	struct payer payers[THREADS];
 	struct sums sums, again;
@@ -203,6 +204,11 @@ static void what_many_threads_post_is_all_there(void **state)
 	assert_int_equal(sums.pending, 0);
 	ol_bookkeeper_close(keeper);
 
+	struct ol_ledger_report report;
+	assert_int_equal(ol_ledger_check(&real, &report, &options.ledger.limits, 1, true, &err),
+			 OL_OK);
+	assert_int_equal(report.snapshots, OL_SNAPSHOTS_KEPT);
+	assert_int_equal(report.bad_snapshots, 0);
 	keeper = open_with(&options); /* from the disk */
 	assert_int_equal(ol_bookkeeper_look(keeper, take_sums, &again, &err), OL_OK);
 	assert_memory_equal(sums.digest, again.digest, sizeof sums.digest);
