@@ -82,3 +82,28 @@ def write_model(folder):
                                                    "eos_token": "<|im_end|>"})):
         with open(os.path.join(folder, name), "w") as f:
             json.dump(value, f)
+
+
+def write_adapter(folder, rank=4, base="tiny", seed=3):
+    """A PEFT folder over q and down of the model above, in f32, by what PEFT's documents say."""
+    rng = random.Random(seed)
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for layer in range(2):
+        for module, outputs, inputs in (("self_attn.q_proj", 48, 48), ("mlp.down_proj", 48, 80)):
+            for side, shape in (("A", (rank, inputs)), ("B", (outputs, rank))):
+                count = shape[0] * shape[1]
+                data = struct.pack("<%df" % count, *(rng.gauss(0, 0.2) for _ in range(count)))
+                header["base_model.model.model.layers.%d.%s.lora_%s.weight"
+                       % (layer, module, side)] = {
+                    "dtype": "F32", "shape": list(shape),
+                    "data_offsets": [len(body), len(body) + len(data)]}
+                body += data
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    os.makedirs(folder)
+    with open(os.path.join(folder, "adapter_model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + body)
+    with open(os.path.join(folder, "adapter_config.json"), "w") as f:
+        json.dump({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 16,
+                   "target_modules": ["q_proj", "down_proj"], "base_model_name_or_path": base,
+                   "bias": "none", "lora_dropout": 0.1}, f)
