@@ -20,6 +20,7 @@ static bool admit(void *self, struct ol_http_caller *caller, struct ol_http_refu
 		  const char *token, bool loopback, const struct ol_http_route *route)
 {
 	int retry = 0;
+	(void)loopback; /* the keys were opened knowing it */
 	*caller = (struct ol_http_caller){0};
 	if (route->scope == OL_SCOPE_NONE)
 		return true;
@@ -32,13 +33,8 @@ static bool admit(void *self, struct ol_http_caller *caller, struct ol_http_refu
 						    .retry_after = 1};
 		return false;
 	}
-	enum ol_verdict verdict =
+	const enum ol_verdict verdict =
 		ol_keys_admit(self, grant, &retry, token, (enum ol_scope)route->scope);
-	/* Client libraries insist on sending some key. Where none has ever been made, nobody could
-	 * have a better one: it is as if none were sent. */
-	if (loopback && (verdict == OL_VERDICT_MALFORMED || verdict == OL_VERDICT_UNKNOWN) &&
-	    ol_keys_admit(self, grant, &retry, NULL, (enum ol_scope)route->scope) == OL_VERDICT_OK)
-		verdict = OL_VERDICT_OK;
 	if (verdict != OL_VERDICT_OK) {
 		free(grant);
 		refuse(refusal, verdict, retry);
