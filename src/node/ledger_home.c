@@ -2,7 +2,6 @@
 
 #include "base/file.h"
 #include "crypto/secret_file.h"
-#include "ledger/tile_reader.h"
 
 #include <string.h>
 
@@ -75,38 +74,13 @@ static enum ol_status keep_key(const struct ol_ledger_home *paths, const struct 
 
 /* ---- Signing ------------------------------------------------------------ */
 
-/* The signer wants to see that the new checkpoint continues the last one it signed; the tiles that
- * show it are durable by now (ledger/publisher.h). */
-static enum ol_status sign_checkpoint(void *self, struct ol_buf *note,
-				      const struct ol_log_checkpoint *checkpoint,
-				      struct ol_error *err)
-{
-	struct ol_books *books = self;
-	struct ol_tile_reader *reader = ol_tile_reader_open(&books->store.source, checkpoint->size);
-	struct ol_proof proof = {0};
-	if (!reader)
-		return ol_fail(err, OL_ERR_FULL, "out of memory for a checkpoint");
-	pthread_mutex_lock(&books->signer_turn);
-	const struct ol_log_checkpoint *last = ol_signer_last(books->signer);
-	enum ol_status s = ol_tile_reader_consistency(reader, &proof, last->size, last->root,
-						      checkpoint->root, err);
-	if (s == OL_OK)
-		s = ol_signer_checkpoint(books->signer, note, checkpoint, &proof, err);
-	pthread_mutex_unlock(&books->signer_turn);
-	ol_tile_reader_close(reader);
-	return s;
-}
-
 enum ol_status ol_books_sign(void *self, uint8_t signature_out[OL_ED25519_SIGNATURE_BYTES],
 			     const void *bytes, size_t size, struct ol_error *err)
 {
 	struct ol_books *books = self;
 	if (!books->signer)
 		return ol_fail(err, OL_ERR_UNSUPPORTED, "the ledger was opened without a signer");
-	pthread_mutex_lock(&books->signer_turn);
-	const enum ol_status s = ol_signer_event(books->signer, signature_out, bytes, size, err);
-	pthread_mutex_unlock(&books->signer_turn);
-	return s;
+	return ol_signer_event(books->signer, signature_out, bytes, size, err);
 }
 
 void ol_books_checkpoint(void *self, uint64_t *size_out, uint8_t root_out[OL_MERKLE_BYTES])
@@ -144,7 +118,7 @@ static enum ol_status open_keeper(struct ol_books *books, const struct ol_books_
 	return ol_bookkeeper_open(&books->keeper, &books->opening, &options, err);
 }
 
-static enum ol_status open_publisher(struct ol_books *books, uint32_t interval_ms,
+static enum ol_status open_publisher(struct ol_books *books, const struct ol_books_options *o,
 				     struct ol_error *err)
 {
 	struct ol_publisher *publisher = NULL;
@@ -156,13 +130,16 @@ static enum ol_status open_publisher(struct ol_books *books, uint32_t interval_m
 		return OL_OK;
 	books->log_key = *ol_signer_key(books->signer);
 	s = keep_key(&books->paths, &books->log_key, err);
+	if (s == OL_OK)
+		s = ol_log_signer_open(&books->log_signer, books->signer, &books->store.source,
+				       o->witnesses, o->witness_count, err);
 	const struct ol_publisher_options options = {
 		.journal = &books->disk,
 		.index = books->index,
 		.store = &books->store,
 		.log_key = &books->log_key,
-		.signer = {.sign = sign_checkpoint, .self = books},
-		.interval_ms = interval_ms};
+		.signer = {.sign = ol_log_signer_sign, .self = books->log_signer},
+		.interval_ms = o->interval_ms};
 	if (s == OL_OK)
 		s = ol_publisher_open(&publisher, &options, err);
 	if (s != OL_OK)
@@ -177,7 +154,6 @@ enum ol_status ol_books_open(struct ol_books *books, const struct ol_home *home,
 			     const struct ol_books_options *options, struct ol_error *err)
 {
 	memset(books, 0, sizeof *books);
-	pthread_mutex_init(&books->signer_turn, NULL);
 	books->opened = true;
 	books->signer = options->signer;
 	enum ol_status s = ol_ledger_home(&books->paths, home, err);
@@ -192,7 +168,7 @@ enum ol_status ol_books_open(struct ol_books *books, const struct ol_home *home,
 	if (s == OL_OK)
 		s = ol_ledger_index_open(&books->index, books->paths.index, err);
 	if (s == OL_OK)
-		s = open_publisher(books, options->interval_ms, err);
+		s = open_publisher(books, options, err);
 	if (s != OL_OK)
 		ol_books_close(books);
 	return s;
@@ -210,10 +186,10 @@ void ol_books_close(struct ol_books *books)
 	} else if (books->index && books->durable.sequence > 0) {
 		(void)!ol_ledger_index_catch_up(books->index, &books->disk, &books->durable, NULL);
 	}
+	ol_log_signer_close(books->log_signer);
 	ol_ledger_index_close(books->index);
 	ol_log_folder_close(books->folder);
 	if (books->has_disk)
 		ol_disk_close(&books->disk);
-	pthread_mutex_destroy(&books->signer_turn);
 	memset(books, 0, sizeof *books);
 }

@@ -14,9 +14,9 @@
 #include "ledger/bookkeeper.h"
 #include "ledger/publisher.h"
 #include "node/home.h"
+#include "node/log_signer.h"
 #include "node/signer.h"
 
-#include <pthread.h>
 
 struct ol_ledger_home {
 	char folder[OL_PATH_MAX], index[OL_PATH_MAX], key[OL_PATH_MAX], log[OL_PATH_MAX],
@@ -39,6 +39,8 @@ struct ol_books_options {
 	/* The node's key, borrowed: it signs checkpoints (and what ol_books_sign is given). NULL:
 	 * nothing is published, the index is caught up when the books are closed. */
 	struct ol_signer *signer;
+	const struct ol_log_witness *witnesses; /* asked to cosign checkpoints; copied */
+	uint32_t witness_count;
 	uint32_t interval_ms; /* of the publisher */
 };
 #define OL_BOOKS_LIMITS ((struct ol_book_limits){1 << 20, 1 << 24, 1 << 16})
@@ -56,8 +58,8 @@ struct ol_books {
 	struct ol_publisher *publisher; /* NULL without a signer        */
 	/* Inside. */
 	struct ol_signer *signer;
-	pthread_mutex_t signer_turn;    /* it serves one thread at a time */
-	struct ol_journal_mark durable; /* the bookkeeper's thread's      */
+	struct ol_log_signer *log_signer; /* signs what is published        */
+	struct ol_journal_mark durable;   /* the bookkeeper's thread's      */
 	bool opened, has_disk;
 };
 

@@ -12,7 +12,8 @@ struct witness {
 	struct ol_note_key key;
 	struct ol_log_http *http;
 	uint64_t size; /* that it cosigned last, as far as is known */
-	double asked;  /* ol_clock_seconds */
+	double next;   /* not before this time, ol_clock_seconds */
+	double pause;  /* seconds; doubles with every failure    */
 	char trouble[OL_ERROR_TEXT_MAX];
 };
 
@@ -41,7 +42,7 @@ enum ol_status ol_log_signer_open(struct ol_log_signer **signer_out, struct ol_s
 	for (uint32_t i = 0; s == OL_OK && i < witness_count; i++) {
 		struct witness *witness = &signer->witnesses[i];
 		witness->key = witnesses[i].key;
-		witness->asked = -1e9;
+		witness->pause = 1e-3 * OL_LOG_WITNESS_INTERVAL_MS;
 		signer->count = i + 1;
 		s = ol_log_http_open(&witness->http, witnesses[i].url, err);
 		if (s == OL_OK && witness->key.type != OL_NOTE_COSIGNATURE)
@@ -150,6 +151,9 @@ static void ask(struct ol_log_signer *signer, struct witness *witness, struct ol
 		s = take(note, witness, &reply, unsigned_size, &err);
 	if (s == OL_OK)
 		witness->size = checkpoint->size;
+	witness->pause = s == OL_OK ? 1e-3 * OL_LOG_WITNESS_INTERVAL_MS
+				    : OL_MIN(2 * witness->pause, 1e-3 * OL_LOG_WITNESS_PAUSE_MS);
+	witness->next = ol_clock_seconds() + witness->pause;
 	memcpy(witness->trouble, s == OL_OK ? "" : err.text, s == OL_OK ? 1 : sizeof err.text);
 	ol_buf_release(&reply);
 }
@@ -182,13 +186,11 @@ enum ol_status ol_log_signer_sign(void *self, struct ol_buf *note,
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for a checkpoint");
 	/* The text and its empty line: a witness's lines are checked under these. */
 	const char *blank = s == OL_OK ? strstr(own.data, "\n\n") : NULL;
-	const double now = ol_clock_seconds();
 	for (uint32_t i = 0; blank && i < signer->count; i++) {
 		struct witness *witness = &signer->witnesses[i];
-		if (now - witness->asked < 1e-3 * OL_LOG_WITNESS_INTERVAL_MS)
-			continue;
-		witness->asked = now;
-		ask(signer, witness, note, (size_t)(blank + 2 - own.data), &own, checkpoint);
+		if (ol_clock_seconds() >= witness->next)
+			ask(signer, witness, note, (size_t)(blank + 2 - own.data), &own,
+			    checkpoint);
 	}
 	ol_buf_release(&own);
 	return s;

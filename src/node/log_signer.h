@@ -2,8 +2,8 @@
  * continues the last one is read from the log's files, the signer signs (node/signer.h), then
  * witnesses are asked to cosign (c2sp.org/tlog-witness).
  *
- * Witnesses are asked at most once an interval, and one that does not answer in time is left out:
- * a log goes on without them. How many must have signed is for those to say who verify. */
+ * Witnesses are asked at most once an interval, and one that does not answer in time is left out
+ * and asked less and less often: a log goes on without them. How many must have signed is for those to say who verify. */
 #ifndef OL_NODE_LOG_SIGNER_H
 #define OL_NODE_LOG_SIGNER_H
 
@@ -13,7 +13,8 @@
 enum {
 	OL_LOG_WITNESSES_MAX = 16,
 	OL_LOG_WITNESS_TIMEOUT_MS = 3000,
-	OL_LOG_WITNESS_INTERVAL_MS = 1000
+	OL_LOG_WITNESS_INTERVAL_MS = 1000,
+	OL_LOG_WITNESS_PAUSE_MS = 60000 /* the longest, after failures */
 };
 
 struct ol_log_witness {
