@@ -655,7 +655,7 @@ static void every_lie_is_caught_where_it_must_be(void **state)
 	json_decref(a.receipt);
 }
 
-/* A cheaper model under the name of a better one: the base for an adapter, one adapter for another. */
+/* A cheaper model under the name of a better one: one adapter for another. */
 static void another_model_is_not_the_one_on_the_receipt(void **state)
 {
 	struct asked a = {.give_up_after = 0};

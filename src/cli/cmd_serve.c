@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "http/files_routes.h"
 #include "http/guard.h"
+#include "http/ledger_routes.h"
 #include "http/jobs_routes.h"
 #include "http/openai.h"
 #include "node/jobs_launcher.h"
@@ -31,7 +32,7 @@ struct serve_line {
 	struct ol_texts names, origins;
 	int port, threads, batch, queue, prefixes, step_rows, drain, ask_seconds, connections;
 	float stall;
-	bool allow_load, check_config;
+	bool allow_load, check_config, no_ledger;
 };
 
 /* In the order of opening; closed the other way round. */
@@ -41,15 +42,18 @@ struct serving {
 	struct ol_store *store;
 	struct ol_keys *keys;
 	struct ol_metrics *metrics;
+	struct ol_economy *economy; /* NULL: no ledger */
 	struct ol_service *service;
 	struct ol_idempotency *idempotency;
 	struct ol_files *files;
 	struct ol_jobs *jobs;
 	struct ol_files_api *files_api;
 	struct ol_jobs_api *jobs_api;
+	struct ol_ledger_api *ledger_api;
 	struct ol_http_server *server;
 	struct ol_openai openai;
-	struct ol_http_route routes[OL_OPENAI_ROUTES_MAX + OL_FILES_ROUTES + OL_JOBS_ROUTES];
+	struct ol_http_route
+		routes[OL_OPENAI_ROUTES_MAX + OL_FILES_ROUTES + OL_JOBS_ROUTES + OL_LEDGER_ROUTES];
 	size_t route_count;
 	pthread_mutex_t lock;         /* of what follows */
 	struct ol_service *revocable; /* whose requests end with their keys */
@@ -137,6 +141,24 @@ static void on_revoked(void *context, const char *key_id)
 	(void)pthread_mutex_unlock(&v->lock);
 }
 
+/* Money: the signer, the books, who may spend what. */
+static enum ol_status open_economy(struct serving *v, const struct serve_line *line,
+				   const struct ol_runtime *runtime, struct ol_service_options *o,
+				   struct ol_error *err)
+{
+	const struct ol_economy_options economy = {.home = &v->home,
+						   .keys = v->keys,
+						   .base = runtime->model,
+						   .kv_type = o->engine.kv_type};
+	o->accounting = ol_accounting_of_keys(v->keys);
+	if (line->no_ledger)
+		return OL_OK;
+	const enum ol_status s = ol_economy_open(&v->economy, &economy, err);
+	if (s == OL_OK)
+		o->accounting = ol_economy_accounting(v->economy);
+	return s;
+}
+
 static enum ol_status open_node(struct serving *v, const struct serve_line *line,
 				struct ol_error *err)
 {
@@ -170,10 +192,16 @@ static enum ol_status open_node(struct serving *v, const struct serve_line *line
 			ol_runtime_close(&runtime);
 	}
 	if (s == OL_OK) {
+		s = open_economy(v, line, &runtime, &o, err);
+		if (s != OL_OK)
+			ol_runtime_close(&runtime);
+	}
+	if (s == OL_OK) {
 		o.runtime = &runtime;
-		o.accounting = ol_accounting_of_keys(v->keys);
 		s = ol_service_open(&v->service, &o, err);
 	}
+	if (s == OL_OK && v->economy)
+		ol_economy_attach(v->economy, v->service);
 	(void)pthread_mutex_lock(&v->lock);
 	v->revocable = v->service;
 	(void)pthread_mutex_unlock(&v->lock);
@@ -207,6 +235,8 @@ static enum ol_status open_jobs(struct serving *v, struct ol_error *err)
 		s = ol_files_api_open(&v->files_api, v->files, err);
 	if (s == OL_OK)
 		s = ol_jobs_api_open(&v->jobs_api, v->jobs, v->idempotency, err);
+	if (s == OL_OK && v->economy)
+		s = ol_ledger_api_open(&v->ledger_api, v->economy, err);
 	return s;
 }
 
@@ -226,6 +256,10 @@ static enum ol_status open_server(struct serving *v, const struct serve_line *li
 	v->route_count += OL_FILES_ROUTES;
 	ol_jobs_routes(v->routes + v->route_count, v->jobs_api);
 	v->route_count += OL_JOBS_ROUTES;
+	if (v->ledger_api) {
+		ol_ledger_routes(v->routes + v->route_count, v->ledger_api);
+		v->route_count += OL_LEDGER_ROUTES;
+	}
 	const struct ol_http_options o = {
 		.address = line->host,
 		.port = (uint16_t)line->port,
@@ -312,11 +346,13 @@ static void close_all(struct serving *v)
 		ol_files_api_close(v->files_api);
 	if (v->jobs_api)
 		ol_jobs_api_close(v->jobs_api);
+	ol_ledger_api_close(v->ledger_api);
 	ol_jobs_close(v->jobs); /* its trainer keeps a checkpoint; the next server goes on */
 	(void)pthread_mutex_lock(&v->lock);
 	v->revocable = NULL;
 	(void)pthread_mutex_unlock(&v->lock);
 	ol_service_close(v->service); /* every request is finished now */
+	ol_economy_close(v->economy);
 	if (v->keys && ol_keys_close(v->keys, &err) != OL_OK)
 		(void)ol_report(&err);
 	ol_idempotency_close(v->idempotency);
@@ -411,6 +447,8 @@ int ol_command_serve(int argc, char **argv)
 		OL_TEXT("log", 0, l.log, "LEVEL", "off, error, info or debug (error)"),
 		OL_TEXT("config", 0, l.config, "FILE",
 			"options from a file, under [serve]; those given here come first"),
+		OL_FLAG("no-ledger", 0, l.no_ledger,
+			"no receipts, no prices: nothing is written down or paid"),
 		OL_FLAG("check-config", 0, l.check_config,
 			"print what the options come to, and end"),
 	};

@@ -26,6 +26,7 @@ int ol_command_account(int argc, char **argv);
 int ol_command_witness(int argc, char **argv);
 int ol_command_log(int argc, char **argv);
 int ol_command_keys(int argc, char **argv);
+int ol_command_verify(int argc, char **argv);
 int ol_command_serve(int argc, char **argv);
 int ol_command_train_job(int argc, char **argv); /* not listed: for the server */
 int ol_command_index(int argc, char **argv);

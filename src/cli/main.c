@@ -30,6 +30,7 @@ static const struct {
 	 ol_command_train_tokenizer},
 	{"serve", "answer over HTTP, as OpenAI's API does: the base and all its adapters",
 	 ol_command_serve},
+	{"verify", "is a receipt true: everything on it computed again", ol_command_verify},
 	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
 	{"account", "EVM accounts: make, list, import, export", ol_command_account},
 	{"log", "public logs: follow one, check a proof", ol_command_log},

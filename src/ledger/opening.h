@@ -1,7 +1,8 @@
 /* ledger/opening.h, floor 2: what a caller keeps to prove what he asked and got: as JSON.
  *
  *     {"salt": "…64 hex digits…", "prompts": [[1, 15, 9]], "stop": ["\n"],
- *      "logit_bias": [[7, -1.5]], "grammar": "…", "choices": [{"tokens": [3, 4], "finish_reason": "stop"}]}
+ *      "logit_bias": [[7, -1.5]], "grammar": "…",
+ *      "choices": [{"tokens": [3, 4], "finish_reason": "stop"}]}
  *
  * prompts and tokens are ids: the text follows from the tokenizer that the receipt's base holds.
  * stop, logit_bias and grammar are left out where there are none. */

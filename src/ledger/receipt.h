@@ -155,7 +155,8 @@ enum ol_receipt_fault {
 };
 const char *ol_receipt_fault_text(enum ol_receipt_fault fault);
 
-/* Reads and checks all that the bytes alone can tell; not the signature. parts: OL_PARTIES places. */
+/* Reads and checks all that the bytes alone can tell; not the signature. parts: OL_PARTIES
+ * places. */
 enum ol_receipt_fault ol_receipt_read(struct ol_receipt *receipt, struct ol_receipt_part *parts,
 				      const uint8_t *bytes, size_t size);
 /* The arithmetic of the split: fills in the amounts of parts that hold account and ppm (together

@@ -627,10 +627,10 @@ static enum ol_status book(struct ol_cashier *c, const struct charge *charge, st
 	return s;
 }
 
-static enum ol_status post(void *self, void *charge_in, json_t **json,
-			   const struct ol_answered *answered, struct ol_error *err)
+enum ol_status ol_cashier_post(struct ol_cashier *c, void *charge_in, json_t **json,
+			       struct ol_amount *price_out, const struct ol_answered *answered,
+			       struct ol_error *err)
 {
-	struct ol_cashier *c = self;
 	struct charge *charge = charge_in;
 	struct ol_receipt_part parts[OL_PARTIES];
 	struct ol_receipt receipt;
@@ -650,9 +650,28 @@ static enum ol_status post(void *self, void *charge_in, json_t **json,
 		s = book(c, charge, &receipt, parts, &opened.opening, json, err);
 	if (s != OL_OK)
 		give_back(c, charge);
+	*price_out = s == OL_OK ? receipt.price : ol_amount(0);
 	close_opened(&opened);
 	free(charge);
 	return s;
+}
+
+static enum ol_status post(void *self, void *charge, json_t **json,
+			   const struct ol_answered *answered, struct ol_error *err)
+{
+	struct ol_amount price;
+
+	return ol_cashier_post(self, charge, json, &price, answered, err);
+}
+
+struct ol_amount ol_cashier_most(const void *charge)
+{
+	return ((const struct charge *)charge)->most;
+}
+
+void ol_cashier_set_room(struct ol_cashier *c, uint32_t room)
+{
+	c->o.room = room;
 }
 
 static json_t *price_json(void *self, const char *model)

@@ -31,7 +31,7 @@ struct ol_cashier_options {
 	/* The newest checkpoint of the log; NULL, or size 0: there is none yet. */
 	void (*checkpoint)(void *self, uint64_t *size, uint8_t root[32]);
 	void *log;
-	/* The adapter's hash and its data, by the name it is served under; false: it is the base. */
+	/* The adapter's hash and its data, by the name it is served under; false: the base. */
 	bool (*identify)(void *self, const char *model, uint8_t adapter[32], uint8_t snapshot[32],
 			 uint8_t index[32]);
 	void *models;
@@ -49,6 +49,16 @@ void ol_cashier_close(struct ol_cashier *cashier);
 
 /* For ol_service_options.accounting. */
 struct ol_accounting ol_cashier_accounting(struct ol_cashier *cashier);
+
+/* How many positions prompt and answer may take: known when the service is open. */
+void ol_cashier_set_room(struct ol_cashier *cashier, uint32_t room);
+/* The most that a charge of reserve can come to. */
+struct ol_amount ol_cashier_most(const void *charge);
+/* As post, and what it came to. */
+OL_MUST_CHECK enum ol_status ol_cashier_post(struct ol_cashier *cashier, void *charge,
+					     json_t **receipt, struct ol_amount *price_out,
+					     const struct ol_answered *answered,
+					     struct ol_error *err);
 
 /* Brings a listing into force: a new one, which is checked, completed (head, version, previous) and
  * logged; durable on OL_OK. id_out may be NULL. */

@@ -105,19 +105,21 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 {
 	const struct ol_receipt *r = &v->receipt;
 	const uint8_t *model = is_zero(r->adapter) ? r->base : r->adapter;
-	char price[OL_AMOUNT_OPEN_MAX];
+	char number[OL_AMOUNT_OPEN_MAX], price[OL_AMOUNT_OPEN_MAX + 16];
 	struct ol_listing listing;
 	struct ol_amount due;
 	uint8_t id[32];
 
-	ol_amount_print_open(price, r->price);
+	ol_amount_print_open(number, r->price);
+	(void)snprintf(price, sizeof price, "%s %s", number,
+		       r->currency == OL_CURRENCY_CREDIT ? "test credit" : "OPEN");
 	if (is_zero(r->listing)) {
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_TRUE, "free: the model has no price");
 		return;
 	}
 	if (!job->listing) {
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_NOT_MADE,
-		    "the parts are a split of %s OPEN; the listing is not at hand", price);
+		    "the parts are a split of %s; the listing is not at hand", price);
 		return;
 	}
 	const enum ol_listing_fault fault =
@@ -133,13 +135,13 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 	else if (!ol_price(&due, &listing, r->prompt_tokens, r->completion_tokens) ||
 		 ol_amount_compare(due, r->price) != 0)
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
-		    "%s OPEN is not what the listing asks for %u + %u tokens", price,
-		    r->prompt_tokens, r->completion_tokens);
+		    "%s is not what the listing asks for %u + %u tokens", price, r->prompt_tokens,
+		    r->completion_tokens);
 	else if (parts_fault(v, &listing))
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE, "%s", parts_fault(v, &listing));
 	else
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_TRUE,
-		    "%s OPEN for %u + %u tokens, in %u parts as listed", price, r->prompt_tokens,
+		    "%s for %u + %u tokens, in %u parts as listed", price, r->prompt_tokens,
 		    r->completion_tokens, r->parts);
 }
 
