@@ -10,6 +10,7 @@
  * retraining predicts the other is the ceiling.
  *
  * Retraining takes the time; each result is kept in the --runs folder and not computed again. */
+#include "attrib/fidelity.h"
 #include "attrib/influence.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -48,36 +49,6 @@ struct study {
 	} while (0)
 
 /* --- running -------------------------------------------------------------------- */
-
-static uint32_t random_word(uint32_t purpose, uint32_t a, uint32_t b)
-{
-	const uint32_t counter[4] = {a, b, 0, 0}, key[2] = {purpose, 0x51d};
-	uint32_t out[4];
-	ol_philox(out, counter, key);
-	return out[0];
-}
-
-/* Exactly round(kept * examples) of them: those with the smallest words. */
-static void draw_subset(uint8_t *keep, size_t count, int subset, double kept)
-{
-	const size_t wanted = (size_t)(kept * (double)count + 0.5);
-	size_t have = 0;
-	memset(keep, 0, count);
-	while (have < wanted) {
-		size_t least = count;
-		uint64_t least_word = UINT64_MAX;
-		for (size_t i = 0; i < count; i++) {
-			const uint64_t word =
-				(uint64_t)random_word(1, (uint32_t)subset, (uint32_t)i) << 32 | i;
-			if (!keep[i] && word < least_word) {
-				least_word = word;
-				least = i;
-			}
-		}
-		keep[least] = 1;
-		have++;
-	}
-}
 
 static void configure(const struct study *s, struct ol_train_config *config, uint64_t order)
 {
@@ -172,7 +143,8 @@ static enum ol_status retrain(const struct study *s, int subset, uint64_t order,
 	uint8_t *keep = malloc(s->examples);
 	struct ol_trainer *trainer = NULL;
 	struct ol_adapter *adapter = NULL;
-	draw_subset(keep, s->examples, subset, (double)s->kept);
+	if (!ol_subset_draw(keep, s->examples, (uint32_t)subset, (double)s->kept))
+		return ol_fail(err, OL_ERR_FULL, "out of memory for a subset");
 	enum ol_status status = train(s, keep, order, &trainer, err);
 	if (status == OL_OK)
 		status = ol_trainer_adapter(trainer, &adapter, err);
@@ -396,50 +368,6 @@ static void bm25_scores(const struct study *s, double *scores)
 
 /* --- how well they predict ------------------------------------------------------- */
 
-struct ranked {
-	double value;
-	int index;
-};
-
-static int by_value(const void *a, const void *b)
-{
-	const struct ranked *x = a, *y = b;
-	return x->value < y->value ? -1 : x->value > y->value ? 1 : x->index - y->index;
-}
-
-static void ranks(double *out, const double *values, int n)
-{
-	struct ranked *list = malloc((size_t)n * sizeof *list);
-	for (int i = 0; i < n; i++)
-		list[i] = (struct ranked){values[i], i};
-	qsort(list, (size_t)n, sizeof *list, by_value);
-	for (int i = 0; i < n;) {
-		int end = i + 1;
-		while (end < n && list[end].value == list[i].value)
-			end++;
-		for (int j = i; j < end; j++)
-			out[list[j].index] = 0.5 * (i + end - 1);
-		i = end;
-	}
-	free(list);
-}
-
-static double spearman(const double *a, const double *b, int n)
-{
-	double *x = malloc(2 * (size_t)n * sizeof *x), *y = x + n;
-	double xy = 0.0, xx = 0.0, yy = 0.0;
-	ranks(x, a, n);
-	ranks(y, b, n);
-	for (int i = 0; i < n; i++) {
-		const double u = x[i] - 0.5 * (n - 1), v = y[i] - 0.5 * (n - 1);
-		xy += u * v;
-		xx += u * u;
-		yy += v * v;
-	}
-	free(x);
-	return xx > 0.0 && yy > 0.0 ? xy / sqrt(xx * yy) : 0.0;
-}
-
 /* LDS of scores against losses (subsets, queries); score NULL: against other losses. */
 static double lds(const struct study *s, const double *scores, const float *other,
 		  const float *losses)
@@ -448,7 +376,8 @@ static double lds(const struct study *s, const double *scores, const float *othe
 	double *real = predicted + s->subsets, sum = 0.0;
 	uint8_t *keep = malloc((size_t)s->subsets * s->examples);
 	for (int m = 0; m < s->subsets; m++)
-		draw_subset(keep + (size_t)m * s->examples, s->examples, m, (double)s->kept);
+		OL_ASSERT(ol_subset_draw(keep + (size_t)m * s->examples, s->examples, (uint32_t)m,
+					 (double)s->kept));
 	for (size_t q = 0; q < s->asks; q++) {
 		for (int m = 0; m < s->subsets; m++) {
 			real[m] = -(double)losses[(size_t)m * s->asks + q];
@@ -457,7 +386,7 @@ static double lds(const struct study *s, const double *scores, const float *othe
 				if (keep[(size_t)m * s->examples + i])
 					predicted[m] += scores[q * s->examples + i];
 		}
-		sum += spearman(predicted, real, s->subsets) / (double)s->asks;
+		sum += ol_spearman(predicted, real, (size_t)s->subsets) / (double)s->asks;
 	}
 	free(keep);
 	free(predicted);

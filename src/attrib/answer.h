@@ -49,8 +49,10 @@ struct ol_attribution_query {
 	const struct ol_adapter *adapter;
 	const int32_t *prompt, *response; /* ids; the prompt has one or more, as has the response */
 	int prompt_count, response_count;
-	int top;   /* examples wanted */
-	bool gain; /* also what the base alone makes of the answer: one more forward pass */
+	int top;        /* examples wanted */
+	bool gain;      /* also what the base alone makes of the answer: one more forward pass */
+	double *scores; /* (examples of the index) every example's, in nats, as it is: not clipped,
+			 * duplicates too; for measuring. NULL: not wanted                       */
 };
 
 struct ol_attributed_example {

@@ -79,7 +79,7 @@ static double exact(const struct ol_index_content *c, const struct ol_row_kernel
 	ol_row_dot_blocks(kernels, &c->layout, blocks, rows, row);
 	for (int b = 0; b < OL_ROW_BLOCKS; b++)
 		sum += blocks[b];
-	return sum * (double)c->examples[example].clip / (double)c->answer_tokens;
+	return sum / (double)c->answer_tokens;
 }
 
 enum ol_status ol_attribution_find_top(struct ol_attribution *out,
@@ -90,6 +90,8 @@ enum ol_status ol_attribution_find_top(struct ol_attribution *out,
 	const struct ol_index_content *c = ol_index_content(q->index);
 	const uint32_t wanted = (uint32_t)OL_MIN(OL_MAX(q->top, 0), OL_ATTRIBUTION_TOP_MAX);
 	uint32_t count = 0;
+	for (uint32_t i = 0; q->scores && i < c->example_count; i++)
+		q->scores[i] = exact(c, kernels, rows, i);
 	if (wanted == 0)
 		return OL_OK;
 	struct candidate *list = malloc((size_t)c->example_count * sizeof *list);
@@ -98,7 +100,8 @@ enum ol_status ol_attribution_find_top(struct ol_attribution *out,
 				   ? shortlist(list, &count, c, kernels, rows, err)
 				   : ol_fail(err, OL_ERR_FULL, "out of memory for examples");
 	for (uint32_t i = 0; s == OL_OK && i < count; i++)
-		list[i].value = exact(c, kernels, rows, list[i].example);
+		list[i].value = exact(c, kernels, rows, list[i].example) *
+				(double)c->examples[list[i].example].clip;
 	if (s == OL_OK)
 		qsort(list, count, sizeof *list, by_value);
 	for (uint32_t i = 0; s == OL_OK && i < OL_MIN(wanted, count); i++) {

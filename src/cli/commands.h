@@ -31,6 +31,8 @@ int ol_command_serve(int argc, char **argv);
 int ol_command_train_job(int argc, char **argv); /* not listed: for the server */
 int ol_command_index(int argc, char **argv);
 int ol_command_attribute(int argc, char **argv);
+int ol_command_audit(int argc, char **argv);
+int ol_command_fidelity(int argc, char **argv);
 
 /* Which code this program was built from: `git describe`, or the version. */
 extern const char *ol_code_version;

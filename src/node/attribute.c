@@ -155,24 +155,33 @@ bool ol_index_example_text(struct ol_buf *text, const struct ol_index *index, ui
 
 /* ---- One answer, by name -------------------------------------------------------------------- */
 
-static enum ol_status encode(struct ol_explanation *x, const struct ol_runtime *r,
-			     const struct ol_explain_request *q, struct ol_error *err)
+enum ol_status ol_runtime_encode_exchange(const struct ol_runtime *r, struct ol_tokens *prompt_out,
+					  struct ol_tokens *response_out, const char *prompt,
+					  const char *response, bool raw, struct ol_error *err)
 {
 	enum ol_status s = ol_runtime_need_tokenizer(r, err);
-	if (s == OL_OK && r->chat && !q->raw) {
-		json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", q->prompt);
-		s = messages ? ol_runtime_encode_chat(r, &x->prompt, messages, err)
+	if (s == OL_OK && r->chat && !raw) {
+		json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", prompt);
+		s = messages ? ol_runtime_encode_chat(r, prompt_out, messages, err)
 			     : ol_fail(err, OL_ERR_INPUT, "the prompt is not valid UTF-8");
 		json_decref(messages);
 	} else if (s == OL_OK) {
-		s = ol_tokenizer_encode(r->tokenizer, &x->prompt, q->prompt, strlen(q->prompt),
+		s = ol_tokenizer_encode(r->tokenizer, prompt_out, prompt, strlen(prompt),
 					OL_SPECIAL_NONE, true, NULL, 0, err);
 	}
-	if (s == OL_OK && q->response)
-		s = ol_tokenizer_encode(r->tokenizer, &x->response, q->response,
-					strlen(q->response), OL_SPECIAL_NONE, false, NULL, 0, err);
+	if (s == OL_OK && response)
+		s = ol_tokenizer_encode(r->tokenizer, response_out, response, strlen(response),
+					OL_SPECIAL_NONE, false, NULL, 0, err);
+	return s;
+}
+
+static enum ol_status encode(struct ol_explanation *x, const struct ol_runtime *r,
+			     const struct ol_explain_request *q, struct ol_error *err)
+{
+	const enum ol_status s = ol_runtime_encode_exchange(r, &x->prompt, &x->response, q->prompt,
+							    q->response, q->raw, err);
 	if (s == OL_OK && q->response && !ol_buf_append_text(&x->text, q->response))
-		s = ol_fail(err, OL_ERR_FULL, "out of memory for the response");
+		return ol_fail(err, OL_ERR_FULL, "out of memory for the response");
 	return s;
 }
 

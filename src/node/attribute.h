@@ -54,6 +54,14 @@ OL_MUST_CHECK enum ol_status ol_explain(struct ol_explanation *explanation,
 					struct ol_error *err);
 void ol_explanation_release(struct ol_explanation *explanation);
 
+/* Ids of a prompt (through the chat template if there is one, unless raw) and of a response, which
+ * may be NULL. */
+struct ol_runtime;
+OL_MUST_CHECK enum ol_status ol_runtime_encode_exchange(const struct ol_runtime *runtime,
+							struct ol_tokens *prompt_out,
+							struct ol_tokens *response_out,
+							const char *prompt, const char *response,
+							bool raw, struct ol_error *err);
 /* Appends an example's text as its tokens say. */
 OL_MUST_CHECK bool ol_index_example_text(struct ol_buf *text, const struct ol_index *index,
 					 uint32_t example, const struct ol_tokenizer *tokenizer);
