@@ -23,8 +23,8 @@ void ol_index_defaults(struct ol_index_settings *s, const struct ol_config *conf
 					.row_bytes = OL_INDEX_ROW_BYTES,
 					.first_layer = (uint32_t)config->layers / 3,
 					.last_layer = (uint32_t)config->layers - 1,
-					.norm_part = 995000,
-					.norm_median = 8,
+					.norm_part = 1000000,
+					.norm_median = 1000000,
 					.span_part = OL_SHARE_WHOLE / 10};
 	static const enum ol_linear wanted[] = {OL_LINEAR_Q, OL_LINEAR_K, OL_LINEAR_V, OL_LINEAR_O,
 						OL_LINEAR_DOWN};

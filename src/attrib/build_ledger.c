@@ -125,7 +125,8 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Rows longer than nearly all the others, or than so many medians, are made as short. */
+/* Rows longer than nearly all the others, or than so many medians, are made as short. Duplicates do
+ * not count: copying must not move the limit. */
 static bool clip(struct ledger *l)
 {
 	const struct ol_build *b = l->b;
@@ -133,16 +134,18 @@ static bool clip(struct ledger *l)
 	const struct ol_row_kernels *kernels = ol_row_kernels_for(b->kernels->isa);
 	const uint32_t count = b->q->source_count;
 	double *lengths = malloc(2 * (size_t)count * sizeof *lengths), *sorted = lengths + count;
+	uint32_t n = 0;
 	if (!lengths)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
 		const uint8_t *row = b->rows.data + (size_t)i * b->stride;
 		lengths[i] = sqrt(ol_row_dot(kernels, &b->layout, row, row));
+		if (l->clusters[i] == i)
+			sorted[n++] = lengths[i];
 	}
-	memcpy(sorted, lengths, count * sizeof *sorted);
-	qsort(sorted, count, sizeof *sorted, by_size);
-	const double most = sorted[(uint64_t)s->norm_part * (count - 1) / 1000000];
-	const double limit = OL_MIN(most, s->norm_median * sorted[(count - 1) / 2]);
+	qsort(sorted, n, sizeof *sorted, by_size);
+	const double most = sorted[(uint64_t)s->norm_part * (n - 1) / 1000000];
+	const double limit = OL_MIN(most, s->norm_median * sorted[(n - 1) / 2]);
 	for (uint32_t i = 0; i < count; i++)
 		if (lengths[i] > limit) {
 			l->examples[i].clip = (float)(limit / lengths[i]);

@@ -40,9 +40,11 @@ struct ol_index_settings {
 	uint32_t row_bytes;     /* at most, of a row                                      */
 	uint32_t targets;       /* bits 1 << ol_linear: which linears                     */
 	uint32_t first_layer, last_layer; /* both included                               */
-	uint32_t norm_part;   /* millionths of the examples whose rows may be as long as they are */
-	uint32_t norm_median; /* a row is at most so many medians long                            */
-	uint32_t span_part;   /* parts per billion of the positive scores that spans may add      */
+	/* Rows may be as long as that of so many millionths of the examples, and at most so many
+	 * medians long. A million each: nothing is cut, as is the default (docs/PAYOUT.md says
+	 * why: it would shield whoever poisons an adapter from the harm). */
+	uint32_t norm_part, norm_median;
+	uint32_t span_part; /* parts per billion of the positive scores that spans may add      */
 };
 
 /* One adapted linear. */
