@@ -11,15 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Names that wait for a sync. When the list is full, a put syncs by itself: a rebuild of millions
- * of entries then costs one wait per so many files, not one per file. */
-enum { PENDING_MAX = 512, READ_PIECE = 64 * 1024 };
+/* Files, and folders with new names in them, that wait for a sync. When the list is full, a put
+ * syncs by itself: a rebuild of millions of entries then costs one wait per so many files, not one
+ * per file. */
+enum {
+	PENDING_MAX = 512,
+	PENDING_PER_PUT = 2 + OL_TILE_PATH_MAX / 4,
+	READ_PIECE = 64 * 1024,
+	NAME_ROOM = OL_TILE_PATH_MAX + 8 /* a name with ".new" or ".p" behind it */
+};
 
 struct ol_log_folder {
 	int root;
 	uint32_t pending_count;
 	bool broken; /* a sync failed: what is on the disk is not known any more */
-	char pending[PENDING_MAX][OL_TILE_PATH_MAX];
+	char pending[PENDING_MAX][NAME_ROOM];
 	char path[]; /* for sentences */
 };
 
@@ -71,15 +77,37 @@ static enum ol_status folder_fetch(void *self, struct ol_buf *out, const char *n
 	return OL_OK;
 }
 
+static void remember(struct ol_log_folder *folder, const char *path)
+{
+	OL_ASSERT(folder->pending_count < PENDING_MAX);
+	snprintf(folder->pending[folder->pending_count++], NAME_ROOM, "%s", path);
+}
+
+/* The folder above, "." for the root. */
+static void parent_of(char parent[NAME_ROOM], const char *path)
+{
+	snprintf(parent, NAME_ROOM, "%s", path);
+	char *slash = strrchr(parent, '/');
+	if (slash)
+		*slash = '\0';
+	else
+		snprintf(parent, NAME_ROOM, ".");
+}
+
+/* A folder that is new must be durable in the one above it. */
 static enum ol_status make_parents(struct ol_log_folder *folder, const char *name,
 				   struct ol_error *err)
 {
-	char parent[OL_TILE_PATH_MAX + 8];
-	snprintf(parent, sizeof parent, "%s", name);
-	for (char *slash = strchr(parent, '/'); slash; slash = strchr(slash + 1, '/')) {
+	char path[NAME_ROOM], above[NAME_ROOM];
+	snprintf(path, sizeof path, "%s", name);
+	for (char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
-		if (mkdirat(folder->root, parent, 0755) != 0 && errno != EEXIST)
-			return fail_io(folder, err, "make the folder", parent);
+		if (mkdirat(folder->root, path, 0755) == 0) {
+			parent_of(above, path);
+			remember(folder, above);
+		} else if (errno != EEXIST) {
+			return fail_io(folder, err, "make the folder", path);
+		}
 		*slash = '/';
 	}
 	return OL_OK;
@@ -107,13 +135,13 @@ static enum ol_status folder_put(void *self, const char *name, const void *bytes
 				 struct ol_error *err)
 {
 	struct ol_log_folder *folder = self;
-	char temporary[OL_TILE_PATH_MAX + 8];
+	char temporary[NAME_ROOM];
 	enum ol_status s = OL_OK;
 	OL_ASSERT(name_valid(name));
 	if (folder->broken)
 		return ol_fail(err, OL_ERR_IO, "%s: an earlier sync failed; open the log again",
 			       folder->path);
-	if (folder->pending_count == PENDING_MAX)
+	if (folder->pending_count + PENDING_PER_PUT > PENDING_MAX)
 		s = folder_sync(folder, err);
 	if (s == OL_OK)
 		s = make_parents(folder, name, err);
@@ -126,7 +154,8 @@ static enum ol_status folder_put(void *self, const char *name, const void *bytes
 		return fail_io(folder, err, "make", temporary);
 	s = write_all(folder, file, temporary, bytes, size, err);
 	/* The checkpoint replaces an older one: its bytes must be there before its name is. */
-	if (s == OL_OK && strcmp(name, OL_CHECKPOINT_NAME) == 0 && fsync(file) != 0) {
+	const bool is_checkpoint = strcmp(name, OL_CHECKPOINT_NAME) == 0;
+	if (s == OL_OK && is_checkpoint && fsync(file) != 0) {
 		folder->broken = true;
 		s = fail_io(folder, err, "sync", temporary);
 	}
@@ -136,41 +165,23 @@ static enum ol_status folder_put(void *self, const char *name, const void *bytes
 		s = fail_io(folder, err, "rename", temporary);
 	if (s != OL_OK)
 		return s;
-	snprintf(folder->pending[folder->pending_count++], OL_TILE_PATH_MAX, "%s", name);
+	if (!is_checkpoint)
+		remember(folder, name);
+	parent_of(temporary, name);
+	remember(folder, temporary);
 	return OL_OK;
 }
 
-static enum ol_status sync_path(struct ol_log_folder *folder, const char *name, int flags,
+static enum ol_status sync_path(struct ol_log_folder *folder, const char *path,
 				struct ol_error *err)
 {
-	const int file = openat(folder->root, name, O_RDONLY | O_CLOEXEC | flags);
+	const int file = openat(folder->root, path, O_RDONLY | O_CLOEXEC);
 	enum ol_status s = OL_OK;
 	if (file < 0)
-		return fail_io(folder, err, "open", name);
+		return fail_io(folder, err, "open", path);
 	if (fsync(file) != 0)
-		s = fail_io(folder, err, "sync", name);
+		s = fail_io(folder, err, "sync", path);
 	close(file);
-	return s;
-}
-
-/* A file, then every folder above it, unless the file before it had the same parent. */
-static enum ol_status sync_name(struct ol_log_folder *folder, const char *name,
-				const char *previous, struct ol_error *err)
-{
-	char parent[OL_TILE_PATH_MAX];
-	enum ol_status s = sync_path(folder, name, 0, err);
-	snprintf(parent, sizeof parent, "%s", name);
-	for (bool first = true; s == OL_OK; first = false) {
-		char *slash = strrchr(parent, '/');
-		const size_t length = slash ? (size_t)(slash - parent) : 0;
-		if (first && previous && strncmp(previous, parent, length + 1) == 0 &&
-		    !strchr(previous + length + 1, '/') && slash)
-			return OL_OK;
-		if (!slash)
-			return sync_path(folder, ".", O_DIRECTORY, err);
-		*slash = '\0';
-		s = sync_path(folder, parent, O_DIRECTORY, err);
-	}
 	return s;
 }
 
@@ -187,10 +198,9 @@ static enum ol_status folder_sync(void *self, struct ol_error *err)
 			       folder->path);
 	qsort(folder->pending, folder->pending_count, sizeof folder->pending[0], by_name);
 	for (uint32_t i = 0; i < folder->pending_count; i++) {
-		const char *previous = i > 0 ? folder->pending[i - 1] : NULL;
-		if (previous && strcmp(previous, folder->pending[i]) == 0)
+		if (i > 0 && strcmp(folder->pending[i - 1], folder->pending[i]) == 0)
 			continue;
-		const enum ol_status s = sync_name(folder, folder->pending[i], previous, err);
+		const enum ol_status s = sync_path(folder, folder->pending[i], err);
 		if (s != OL_OK) {
 			folder->broken = true;
 			return s;
@@ -203,7 +213,7 @@ static enum ol_status folder_sync(void *self, struct ol_error *err)
 static enum ol_status folder_drop_partials(void *self, const char *name, struct ol_error *err)
 {
 	struct ol_log_folder *folder = self;
-	char path[OL_TILE_PATH_MAX + 8];
+	char path[NAME_ROOM];
 	enum ol_status s = OL_OK;
 	OL_ASSERT(name_valid(name));
 	snprintf(path, sizeof path, "%s.p", name);

@@ -64,7 +64,8 @@ struct ol_books {
 };
 
 /* Opens, in this order, disk, ledger, index, publisher, and makes what is missing. One process at a
- * time. The books must not move in memory until they are closed. After a failure nothing is open. */
+ * time. The books must not move in memory until they are closed. After a failure nothing is open.
+ * */
 OL_MUST_CHECK enum ol_status ol_books_open(struct ol_books *books, const struct ol_home *home,
 					   const struct ol_books_options *options,
 					   struct ol_error *err);

@@ -3,7 +3,8 @@
  * witnesses are asked to cosign (c2sp.org/tlog-witness).
  *
  * Witnesses are asked at most once an interval, and one that does not answer in time is left out
- * and asked less and less often: a log goes on without them. How many must have signed is for those to say who verify. */
+ * and asked less and less often: a log goes on without them. How many must have signed is for those
+ * to say who verify. */
 #ifndef OL_NODE_LOG_SIGNER_H
 #define OL_NODE_LOG_SIGNER_H
 
