@@ -66,8 +66,6 @@ OL_MUST_CHECK enum ol_status job_event(struct ol_jobs *jobs, const char *job, co
 OL_MUST_CHECK enum ol_status job_checkpoint(struct ol_jobs *jobs, const char *job, int64_t step,
 					    int64_t tokens, json_t *metrics /* borrowed */,
 					    struct ol_error *err);
-/* Tokens trained on up to the checkpoint of a step; 0: not known. */
-int64_t job_tokens_at(struct ol_jobs *jobs, const char *job, int64_t step);
 OL_MUST_CHECK enum ol_status job_count_open(struct ol_jobs *jobs, const char *account,
 					    int *count_out, struct ol_error *err);
 /* Tells the watcher. */

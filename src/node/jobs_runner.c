@@ -41,7 +41,7 @@ struct run {
 	char error[OL_ERROR_TEXT_MAX];
 	json_t *metrics; /* of the last step */
 	bool fresh;      /* not in an event yet */
-	int64_t tokens_before, first_step;
+	int64_t first_step;
 	double began, reported, asked_to_end; /* seconds; asked: 0 not yet */
 };
 
@@ -123,8 +123,7 @@ static void on_start(struct run *r, const json_t *line)
 	char text[256];
 	r->job.step = r->first_step = json_integer_value(json_object_get(line, "step"));
 	r->job.steps = json_integer_value(json_object_get(line, "steps"));
-	r->tokens_before = job_tokens_at(r->jobs, r->job.id, r->job.step);
-	r->job.trained_tokens = r->tokens_before;
+	r->job.trained_tokens = json_integer_value(json_object_get(line, "tokens"));
 	r->began = ol_clock_seconds();
 	if (r->job.step > 0)
 		snprintf(text, sizeof text, "Fine-tuning goes on after step %lld of %lld",
@@ -134,6 +133,7 @@ static void on_start(struct run *r, const json_t *line)
 			 (long long)r->job.steps);
 	json_t *data = json_copy((json_t *)(uintptr_t)line);
 	json_object_del(data, "type");
+	json_object_del(data, "tokens");
 	report_text(r, "info", text, data);
 }
 
@@ -152,8 +152,7 @@ static void on_step(struct run *r, const json_t *line)
 						       r->first_step,
 					       INT64_C(1));
 	r->job.step = json_integer_value(json_object_get(line, "step"));
-	r->job.trained_tokens =
-		r->tokens_before + json_integer_value(json_object_get(line, "tokens"));
+	r->job.trained_tokens = json_integer_value(json_object_get(line, "tokens"));
 	r->job.estimated_finish =
 		(int64_t)time(NULL) + (int64_t)(per_step * (double)(r->job.steps - r->job.step));
 	json_decref(r->metrics);

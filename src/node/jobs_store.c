@@ -255,17 +255,6 @@ enum ol_status job_checkpoint(struct ol_jobs *jobs, const char *job, int64_t ste
 	return ol_query_run(&q, err);
 }
 
-int64_t job_tokens_at(struct ol_jobs *jobs, const char *job, int64_t step)
-{
-	struct ol_query q;
-	ol_query_open(&q, jobs->store,
-		      "SELECT tokens FROM job_checkpoints WHERE job = ? AND step = ?");
-	ol_query_bind_text(&q, job);
-	ol_query_bind_int(&q, step);
-	const int64_t tokens = ol_query_row(&q) ? ol_query_int(&q, 0) : 0;
-	return ol_query_close(&q, NULL) == OL_OK ? tokens : 0;
-}
-
 /* ---- As the API shows them ---- */
 
 static json_t *integer_or_null(int64_t value)

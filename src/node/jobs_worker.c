@@ -20,7 +20,7 @@ enum { LOCK_SECONDS = 60, SAMPLE_TEXT_MAX = 4000 };
 struct work {
 	const struct ol_job_work *w;
 	json_t *job;
-	uint64_t tokens; /* trained on by this process */
+	uint64_t tokens; /* trained on, by those before us, too */
 	bool broken;     /* nobody reads any more      */
 };
 
@@ -55,13 +55,35 @@ static void on_notice(void *context, const char *sentence)
 	say(context, json_pack("{s:s, s:s}", "type", "notice", "text", sentence));
 }
 
+/* What the steps already done were trained on: the run's own log says it (train_files.h). It is cut
+ * to those steps by now, and a line each. */
+static uint64_t tokens_before(const char *folder)
+{
+	char path[OL_PATH_MAX], line[1024];
+	uint64_t tokens = 0;
+	if (ol_path_join(path, NULL, folder, "/metrics.jsonl", "") != OL_OK)
+		return 0;
+	FILE *file = fopen(path, "r");
+	while (file && fgets(line, sizeof line, file)) {
+		json_error_t why;
+		json_t *step = json_loads(line, 0, &why);
+		tokens += (uint64_t)json_integer_value(json_object_get(step, "tokens"));
+		json_decref(step);
+	}
+	if (file)
+		fclose(file);
+	return tokens;
+}
+
 static void on_start(void *context, const struct ol_train_start *start)
 {
-	say(context,
-	    json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:i, s:f}", "type", "start", "step",
-		      start->step, "steps", start->config->steps, "examples",
-		      (json_int_t)start->shape.train_examples, "held_out",
-		      (json_int_t)start->shape.held_out_examples, "parameters",
+	struct work *work = context;
+	work->tokens = start->step > 0 ? tokens_before(start->folder) : 0;
+	say(work,
+	    json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:i, s:f}", "type", "start", "step",
+		      start->step, "steps", start->config->steps, "tokens",
+		      (json_int_t)work->tokens, "examples", (json_int_t)start->shape.train_examples,
+		      "held_out", (json_int_t)start->shape.held_out_examples, "parameters",
 		      (json_int_t)start->shape.trained_parameters, "batch", start->config->batch,
 		      "learning_rate", (double)start->config->learning_rate));
 }

@@ -4,8 +4,9 @@
  * Lines of compact JSON on one descriptor, each with a "type"; what is no such line (a sanitizer's
  * report, an assertion) counts as last words:
  *
- *     {"type":"start","step":0,"steps":120,"examples":400,"held_out":20,"parameters":123456}
+ *     {"type":"start","step":0,"steps":120,"tokens":0,"examples":400,"held_out":20,…}
  *     {"type":"step","step":1,"loss":2.31,"rate":0.001,"tokens":812,"seconds":0.4}
+ *         tokens: in all, also those of runs before that this one goes on from;
  *         and after an evaluation "valid_loss", of preferences "accuracy" and "margin"
  *     {"type":"sample","question":…,"answer":…,"wanted":…}
  *     {"type":"saved","step":40}                 a checkpoint is whole
