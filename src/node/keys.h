@@ -80,7 +80,8 @@ struct ol_keys;
 
 struct ol_keys_options {
 	/* Requests run as OL_ACCOUNT_LOCAL with every scope, whatever token they bring (client
-	 * libraries insist on some), while no key has ever been made on this node. Only for a server that listens on loopback alone. */
+	 * libraries insist on some), while no key has ever been made on this node. Only for a
+	 * server that listens on loopback alone. */
 	bool local;
 	/* Look for changes by other processes, and write usage, on a thread of its own. */
 	bool watch;
