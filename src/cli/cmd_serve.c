@@ -29,7 +29,8 @@ enum { DRAIN_SECONDS = 30, ORIGINS_MAX = OL_TEXTS_MAX };
 /* Everything the command line and the configuration can say. */
 struct serve_line {
 	const char *host, *base, *adapters, *kv_bytes, *adapter_bytes, *kv_type, *log, *config;
-	struct ol_texts names, origins;
+	struct ol_texts names, origins, witnesses;
+	const char *log_origin;
 	int port, threads, batch, queue, prefixes, step_rows, drain, ask_seconds, connections;
 	float stall;
 	bool allow_load, check_config, no_ledger;
@@ -146,7 +147,17 @@ static enum ol_status open_economy(struct serving *v, const struct serve_line *l
 				   const struct ol_runtime *runtime, struct ol_service_options *o,
 				   struct ol_error *err)
 {
+	struct ol_log_witness witnesses[OL_TEXTS_MAX];
+	for (int i = 0; i < line->witnesses.count; i++) {
+		const enum ol_status s =
+			ol_log_witness_parse(&witnesses[i], line->witnesses.values[i], err);
+		if (s != OL_OK)
+			return s;
+	}
 	const struct ol_economy_options economy = {.home = &v->home,
+						   .origin = line->log_origin,
+						   .witnesses = witnesses,
+						   .witness_count = (uint32_t)line->witnesses.count,
 						   .keys = v->keys,
 						   .base = runtime->model,
 						   .kv_type = o->engine.kv_type};
@@ -447,6 +458,10 @@ int ol_command_serve(int argc, char **argv)
 		OL_TEXT("log", 0, l.log, "LEVEL", "off, error, info or debug (error)"),
 		OL_TEXT("config", 0, l.config, "FILE",
 			"options from a file, under [serve]; those given here come first"),
+		OL_TEXT("log-origin", 0, l.log_origin, "NAME",
+			"of a new public log: example.com/log (openledger.local/ and a number)"),
+		OL_TEXTS("witness", 0, l.witnesses, "KEY=URL",
+			 "asked to cosign the public log's checkpoints"),
 		OL_FLAG("no-ledger", 0, l.no_ledger,
 			"no receipts, no prices: nothing is written down or paid"),
 		OL_FLAG("check-config", 0, l.check_config,

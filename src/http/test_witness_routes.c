@@ -150,6 +150,24 @@ static void test_another_witness_s_key(void **state)
 	ol_log_signer_close(log);
 }
 
+static void test_witnesses_on_a_command_line(void **state)
+{
+	(void)state;
+	char key[OL_VERIFIER_KEY_TEXT], text[OL_VERIFIER_KEY_TEXT + 64];
+	struct ol_log_witness parsed;
+	ol_note_key_print(key, ol_witness_key(witness));
+	snprintf(text, sizeof text, "%s=https://w.example/a=http://b", key);
+	assert_int_equal(ol_log_witness_parse(&parsed, text, NULL), OL_ERR_INPUT);
+	snprintf(text, sizeof text, "%s=https://w.example/a", key);
+	assert_int_equal(ol_log_witness_parse(&parsed, text, NULL), OL_OK);
+	assert_string_equal(parsed.url, "https://w.example/a");
+	assert_int_equal(parsed.key.id, ol_witness_key(witness)->id);
+	assert_int_equal(ol_log_witness_parse(&parsed, key, NULL), OL_ERR_INPUT);
+	ol_note_key_print(key, ol_signer_key(signer)); /* a log's, not a witness's */
+	snprintf(text, sizeof text, "%s=https://w.example/a", key);
+	assert_int_equal(ol_log_witness_parse(&parsed, text, NULL), OL_ERR_INPUT);
+}
+
 static void test_requests(void **state)
 {
 	(void)state;
@@ -191,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_log_and_its_witness),
 		cmocka_unit_test(test_another_witness_s_key),
+		cmocka_unit_test(test_witnesses_on_a_command_line),
 		cmocka_unit_test(test_requests),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

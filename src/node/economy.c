@@ -358,7 +358,9 @@ static enum ol_status open_inside(struct ol_economy *e, struct ol_error *err)
 	enum ol_status s = open_signer(e, err);
 
 	if (s == OL_OK) {
-		const struct ol_books_options books = {.signer = e->signer};
+		const struct ol_books_options books = {.signer = e->signer,
+						       .witnesses = e->o.witnesses,
+						       .witness_count = e->o.witness_count};
 		s = ol_books_open(&e->books, e->o.home, &books, err);
 		e->books_open = s == OL_OK;
 	}

@@ -21,7 +21,9 @@ struct ol_economy_options {
 	struct ol_keys *keys;        /* borrowed; NULL: no limits                         */
 	const struct ol_model *base; /* read when opening                                 */
 	uint32_t kv_type;
-	const char *program; /* for the signer; NULL: this one */
+	const char *program;                    /* for the signer; NULL: this one */
+	const struct ol_log_witness *witnesses; /* asked to cosign the log's checkpoints; copied */
+	uint32_t witness_count;
 };
 
 /* Makes the node's key where there is none. */

@@ -24,6 +24,28 @@ struct ol_log_signer {
 	struct witness witnesses[];
 };
 
+enum ol_status ol_log_witness_parse(struct ol_log_witness *witness, const char *text,
+				    struct ol_error *err)
+{
+	char key[OL_VERIFIER_KEY_TEXT];
+	const char *url = strstr(text, "=http://");
+	if (!url)
+		url = strstr(text, "=https://");
+	if (!url || (size_t)(url - text) >= sizeof key)
+		return ol_fail(err, OL_ERR_INPUT,
+			       "\"%.100s\" is not a witness: its verifier key, =, and its URL are "
+			       "needed",
+			       text);
+	memcpy(key, text, (size_t)(url - text));
+	key[url - text] = '\0';
+	witness->url = url + 1;
+	const enum ol_status s = ol_note_key_parse(&witness->key, key, err);
+	if (s == OL_OK && witness->key.type != OL_NOTE_COSIGNATURE)
+		return ol_fail(err, OL_ERR_INPUT, "the key of \"%s\" is not a witness's (type 4)",
+			       witness->key.name);
+	return s;
+}
+
 enum ol_status ol_log_signer_open(struct ol_log_signer **signer_out, struct ol_signer *inner,
 				  const struct ol_log_source *files,
 				  const struct ol_log_witness *witnesses, uint32_t witness_count,

@@ -23,6 +23,10 @@ struct ol_log_witness {
 	const char *url;        /* before /add-checkpoint */
 };
 
+/* "KEY=URL", as a command line has it; the URL stays inside the text. */
+OL_MUST_CHECK enum ol_status ol_log_witness_parse(struct ol_log_witness *witness, const char *text,
+						  struct ol_error *err);
+
 struct ol_log_signer;
 
 /* All borrowed but the witnesses' keys and URLs, which are copied. */
