@@ -14,6 +14,13 @@ static double clock_now(void *context)
 	return ol_clock_seconds();
 }
 
+static enum ol_status engine_step(void *context, struct ol_engine *engine, struct ol_run *runs,
+				  int run_count, struct ol_error *err)
+{
+	(void)context;
+	return ol_engine_step(engine, runs, run_count, err);
+}
+
 /* --- life ------------------------------------------------------------------ */
 
 static void set_defaults(struct ol_scheduler_options *o)
@@ -28,7 +35,19 @@ static void set_defaults(struct ol_scheduler_options *o)
 		o->stall_seconds = 0.1;
 	if (!o->now)
 		o->now = clock_now;
+	if (!o->engine_step)
+		o->engine_step = engine_step;
 	OL_ASSERT(o->batch_max > 0 && o->batch_max <= OL_BATCH_MAX && o->queue_max > 0);
+}
+
+/* Waits on it are by a clock that nobody sets. */
+static void init_condition(pthread_cond_t *condition)
+{
+	pthread_condattr_t attributes;
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(condition, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
 }
 
 enum ol_status ol_scheduler_open(struct ol_scheduler **scheduler_out,
@@ -40,6 +59,7 @@ enum ol_status ol_scheduler_open(struct ol_scheduler **scheduler_out,
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the scheduler");
 	s->o = *options;
 	set_defaults(&s->o);
+	ol_pace_init(&s->pace, s->o.stall_seconds);
 	s->config = ol_model_config(ol_engine_model(s->o.engine));
 	s->model =
 		(struct ol_answer_model){s->config, s->o.tokenizer, ol_engine_kernels(s->o.engine)};
@@ -49,7 +69,7 @@ enum ol_status ol_scheduler_open(struct ol_scheduler **scheduler_out,
 	s->o.batch_max = OL_MIN(s->o.batch_max, s->step_rows);
 	const size_t batch = (size_t)s->o.batch_max;
 	(void)pthread_mutex_init(&s->lock, NULL);
-	(void)pthread_cond_init(&s->changed, NULL);
+	init_condition(&s->changed);
 	s->errands_end = &s->errands;
 	s->logits = malloc(batch * (size_t)s->config->vocab_size * sizeof *s->logits);
 	s->hidden = malloc((size_t)s->step_rows * (size_t)s->config->hidden * sizeof *s->hidden);
@@ -246,12 +266,17 @@ static enum ol_submit enqueue(struct ol_scheduler *s, struct ol_ticket **tickets
 	for (size_t i = 0; i < count; i++) {
 		struct ol_ticket *t = tickets[i];
 		t->tenant = tenant;
+		t->weight = tenant->weight;
+		if (t->deadline > 0.0 &&
+		    (s->next_deadline == 0.0 || t->deadline < s->next_deadline))
+			s->next_deadline = t->deadline;
 		t->id = ids_out[i] = ++s->last_id;
 		*tenant->end = t;
 		tenant->end = &t->next;
 		tenant->waiting++;
 		s->waiting++;
 	}
+	s->woken = true; /* or a step that saw nothing yet would be slept upon */
 	(void)pthread_cond_signal(&s->changed);
 	return OL_SUBMIT_OK;
 }
@@ -353,7 +378,7 @@ void ol_scheduler_stop(struct ol_scheduler *s, bool drain)
 static void sleep_a_while(struct ol_scheduler *s)
 {
 	struct timespec until;
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += 100000000;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
@@ -381,7 +406,10 @@ void ol_scheduler_run(struct ol_scheduler *s)
 void ol_scheduler_stats(const struct ol_scheduler *s, struct ol_scheduler_stats *stats)
 {
 	*stats = s->stats;
+	stats->step_seconds = ol_pace_step(&s->pace);
+	(void)pthread_mutex_lock(&((struct ol_scheduler *)(uintptr_t)s)->lock);
 	stats->waiting = s->waiting;
+	(void)pthread_mutex_unlock(&((struct ol_scheduler *)(uintptr_t)s)->lock);
 	stats->prefixes = s->prefix_count;
 	stats->prefilling = stats->decoding = 0;
 	for (int i = 0; i < s->running_count; i++) {

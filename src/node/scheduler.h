@@ -43,6 +43,9 @@ struct ol_scheduler_options {
 	/* After every step that moved anything, on the scheduler's thread: how many answers it
 	 * moved on, how many rows of prompts it read, how long the engine took. May be NULL. */
 	void (*on_step)(void *context, int answers, int prompt_rows, double seconds);
+	/* ol_engine_step, or what a test puts in its place; NULL: that. */
+	enum ol_status (*engine_step)(void *context, struct ol_engine *engine, struct ol_run *runs,
+				      int run_count, struct ol_error *err);
 	void *context;
 };
 
@@ -124,7 +127,7 @@ struct ol_scheduler_stats {
 	int waiting, prefilling, decoding, prefixes;
 	uint64_t steps, prompt_tokens, shared_tokens, answer_tokens; /* shared: not run again */
 	uint64_t finished, preempted;
-	double step_seconds; /* running mean of a step that only decodes */
+	double step_seconds; /* median of the newest steps that only decode */
 };
 /* From the scheduler's thread, or when it does not run. */
 void ol_scheduler_stats(const struct ol_scheduler *scheduler, struct ol_scheduler_stats *stats);

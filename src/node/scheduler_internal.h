@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "node/pace.h"
 #include "node/scheduler.h"
 
 /* One request, from submit to on_done. */
@@ -19,7 +20,7 @@ struct ol_ticket {
 	bool begun;                 /* it has run under an adapter already */
 	struct ol_session *session; /* NULL while it waits */
 	uint64_t group;
-	double deadline;
+	double deadline, weight;
 	void (*on_done)(void *context, enum ol_outcome outcome, struct ol_generation *generation,
 			const struct ol_error *err);
 	void *context;
@@ -27,13 +28,14 @@ struct ol_ticket {
 	struct ol_ticket *next; /* in its tenant's queue */
 };
 
-/* Guarded by the lock, but for virtual_time, which is the scheduler thread's. */
+/* Guarded by the lock, but for virtual_time and parked, which are the scheduler thread's. */
 struct ol_tenant {
 	uint64_t id;
 	double weight, virtual_time; /* rows computed so far / weight */
 	struct ol_ticket *first, **end;
 	int waiting; /* in its queue or parked  */
 	int running;
+	int parked; /* the scheduler thread's   */
 };
 
 /* A finished session, kept so that what begins alike need not be computed again. */
@@ -65,7 +67,8 @@ struct ol_scheduler {
 	int prefix_count;
 	uint64_t clock; /* of prefixes' use */
 	double virtual_clock;
-	double row_seconds; /* running mean of a prompt's row; 0: not known */
+	struct ol_pace pace;
+	double next_deadline; /* the earliest of those who wait, or earlier; 0: none */
 	struct ol_scheduler_stats stats;
 
 	pthread_mutex_t lock; /* of what follows */

@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of prompts a step takes beside answers under way, at the least. */
-enum { PROMPT_ROWS_MIN = OL_KV_PAGE };
-
-/* Weight of the newest measurement in the running means. */
-static const double NEWEST = 0.125;
-
 /* Tokens that have not been run yet. */
 static int left(const struct ol_ticket *t)
 {
@@ -26,17 +20,14 @@ static int count_decoding(const struct ol_scheduler *s)
 }
 
 /* How many rows of prompts go into a step with `decoding` answers, so that these wait no longer
- * than the bound: the larger of stall_seconds and twice their usual step. */
+ * than the bound (node/pace.h). */
 static int prompt_rows(const struct ol_scheduler *s, int decoding)
 {
-	const int room = s->step_rows - decoding;
-	if (decoding == 0)
-		return room;
-	const double bound = OL_MAX(s->o.stall_seconds, 2.0 * s->stats.step_seconds);
-	if (s->row_seconds == 0.0)
-		return OL_MIN(room, PROMPT_ROWS_MIN);
-	const double rows = (bound - s->stats.step_seconds) / s->row_seconds;
-	return OL_MIN(room, (int)OL_MIN(OL_MAX(rows, (double)PROMPT_ROWS_MIN), 1e6));
+	int furthest = 0;
+	for (int i = 0; i < s->running_count; i++)
+		if (left(s->running[i]) > 1)
+			furthest = OL_MAX(furthest, ol_session_length(s->running[i]->session));
+	return ol_pace_rows(&s->pace, decoding, furthest, s->step_rows - decoding);
 }
 
 static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int count, int row0)
@@ -55,52 +46,63 @@ static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int 
 	};
 }
 
-/* Answers under way first, then prompts in the order of admission. */
-static int compose(struct ol_scheduler *s, int *prompt_rows_out)
+/* Among the prompts that are not yet in the step, one of the tenant that has had least; of these the
+ * first admitted. A long prompt does not hold up those of others who came after it. */
+static struct ol_ticket *next_prompt(const struct ol_scheduler *s, const bool *taken, int *index)
 {
-	int count = 0, row = 0, budget = prompt_rows(s, count_decoding(s));
-	const int before = budget;
+	struct ol_ticket *next = NULL;
+	for (int i = 0; i < s->running_count; i++) {
+		struct ol_ticket *t = s->running[i];
+		if (taken[i] || left(t) == 1)
+			continue;
+		if (!next || t->tenant->virtual_time < next->tenant->virtual_time) {
+			next = t;
+			*index = i;
+		}
+	}
+	return next;
+}
+
+/* What goes into a step: its prompts' rows and their positions, summed up. */
+struct step {
+	int runs, decoding, rows;
+	bool all; /* no prompt has rows left that were not taken */
+	double positions;
+};
+
+static struct step compose(struct ol_scheduler *s)
+{
+	struct step step = {.decoding = count_decoding(s)};
+	bool taken[OL_BATCH_MAX] = {false};
+	int row = 0, budget = prompt_rows(s, step.decoding), index = 0;
+	struct ol_ticket *t;
 	for (int i = 0; i < s->running_count; i++)
 		if (left(s->running[i]) == 1)
-			add_run(s, count++, s->running[i], 1, row++);
-	for (int i = 0; i < s->running_count && budget > 0; i++) {
-		const int wanted = left(s->running[i]);
-		if (wanted == 1)
-			continue;
-		const int rows = OL_MIN(wanted, budget);
+			add_run(s, step.runs++, s->running[i], 1, row++);
+	while (budget > 0 && (t = next_prompt(s, taken, &index))) {
+		const int rows = OL_MIN(left(t), budget);
+		taken[index] = true;
 		budget -= rows;
-		add_run(s, count++, s->running[i], rows, row);
+		add_run(s, step.runs++, t, rows, row);
 		row += rows;
+		step.rows += rows;
+		step.positions += rows * (ol_session_length(t->session) + 0.5 * rows);
 	}
-	*prompt_rows_out = before - budget;
-	return count;
+	step.all = budget > 0;
+	return step;
 }
 
 /* Pages for a step of all; those who came last make room. */
 static void make_room(struct ol_scheduler *s)
 {
 	for (;;) {
-		int unused;
 		int64_t pages = 0;
-		const int count = compose(s, &unused), running = s->running_count;
+		const int count = compose(s).runs, running = s->running_count;
 		for (int i = 0; i < count; i++)
 			pages += ol_pages_for(s->runs[i].session, s->runs[i].count);
 		OL_ASSERT(ol_scheduler_make_pages(s, pages, true) || s->running_count == 1);
 		if (s->running_count == running)
 			return;
-	}
-}
-
-static void measure(struct ol_scheduler *s, double seconds, int decoding, int rows)
-{
-	double *step = &s->stats.step_seconds;
-	if (decoding > 0 && rows == 0)
-		*step = *step == 0.0 ? seconds : *step + NEWEST * (seconds - *step);
-	if (rows >= PROMPT_ROWS_MIN) {
-		const double each = OL_MAX(seconds - (decoding > 0 ? *step : 0.0), 0.0) / rows;
-		s->row_seconds = s->row_seconds == 0.0
-					 ? each
-					 : s->row_seconds + NEWEST * (each - s->row_seconds);
 	}
 }
 
@@ -130,7 +132,7 @@ static void distribute(struct ol_scheduler *s, int count)
 		struct ol_ticket *t = s->run_tickets[i];
 		struct ol_error err = {0};
 		bool more = true;
-		t->tenant->virtual_time += s->runs[i].count / t->tenant->weight;
+		t->tenant->virtual_time += s->runs[i].count / t->weight;
 		if (t->embedding)
 			take_hidden(s, t, &s->runs[i]);
 		if (!s->runs[i].logits)
@@ -160,7 +162,7 @@ static void run_alone(struct ol_scheduler *s, int count)
 		struct ol_error err = {0};
 		struct ol_run run = s->runs[i];
 		struct ol_ticket *t = s->run_tickets[i];
-		if (ol_engine_step(s->o.engine, &run, 1, &err) == OL_OK) {
+		if (s->o.engine_step(s->o.context, s->o.engine, &run, 1, &err) == OL_OK) {
 			s->runs[good] = run;
 			s->run_tickets[good++] = t;
 			continue;
@@ -173,6 +175,7 @@ static void run_alone(struct ol_scheduler *s, int count)
 
 bool ol_scheduler_step(struct ol_scheduler *s)
 {
+	const double begin = s->o.now(s->o.context);
 	const bool moved = ol_scheduler_admit(s);
 	if (s->running_count == 0) {
 		if (moved && s->o.on_step)
@@ -180,19 +183,21 @@ bool ol_scheduler_step(struct ol_scheduler *s)
 		return moved;
 	}
 	make_room(s);
-	int rows;
-	const int count = compose(s, &rows), decoding = count_decoding(s);
+	const struct step step = compose(s);
 	const double start = s->o.now(s->o.context);
-	const enum ol_status status = ol_engine_step(s->o.engine, s->runs, count, NULL);
+	const enum ol_status status =
+		s->o.engine_step(s->o.context, s->o.engine, s->runs, step.runs, NULL);
 	const double seconds = s->o.now(s->o.context) - start;
-	measure(s, seconds, decoding, rows);
 	s->stats.steps++;
-	s->stats.prompt_tokens += (uint64_t)rows;
+	s->stats.prompt_tokens += (uint64_t)step.rows;
 	if (status == OL_OK)
-		distribute(s, count);
+		distribute(s, step.runs);
 	else
-		run_alone(s, count);
+		run_alone(s, step.runs);
+	/* Answers wait for all of it, not for the engine alone. */
+	ol_pace_measured(&s->pace, s->o.now(s->o.context) - begin, step.decoding, step.rows,
+			 step.rows > 0 ? step.positions / step.rows : 0.0, step.all);
 	if (s->o.on_step)
-		s->o.on_step(s->o.context, decoding, rows, seconds);
+		s->o.on_step(s->o.context, step.decoding, step.rows, seconds);
 	return true;
 }
