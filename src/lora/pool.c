@@ -20,6 +20,7 @@ struct ol_pooled {
 	int pins;
 	struct ol_adapter *adapter;      /* WARM                                        */
 	size_t bytes;                    /* that it takes, or while READING may take     */
+	size_t known;                    /* that it took when it was last read; 0: never */
 	struct ol_pooled *newer, *older; /* WARM: by last use                           */
 	/* Filled in by a reading thread between the two queues. */
 	struct ol_adapter *read;
@@ -406,7 +407,9 @@ static enum ol_acquire begin_reading(struct ol_adapter_pool *pool, struct ol_poo
 {
 	const size_t found = pool->source->bytes(pool->source->self, a->folder);
 	/* Where there is nothing, the reader will say what is wrong. */
-	const size_t bytes = found ? found : OL_MIN(SIZE_UNKNOWN, pool->stats.bytes_max);
+	const size_t guess = found ? found : OL_MIN(SIZE_UNKNOWN, pool->stats.bytes_max);
+	/* Once read, it is not read again before there is room for what it turned out to be. */
+	const size_t bytes = OL_MAX(guess, OL_MIN(a->known, pool->stats.bytes_max));
 	if (bytes > pool->stats.bytes_max) {
 		(void)too_large(pool, a, bytes, err);
 		return OL_ACQUIRE_TOO_LARGE;
@@ -484,7 +487,7 @@ static void take_in(struct ol_adapter_pool *pool, struct ol_pooled *a)
 		return;
 	}
 	/* It may be larger than its file promised. */
-	a->bytes = ol_adapter_bytes(a->read);
+	a->bytes = a->known = ol_adapter_bytes(a->read);
 	if (!make_room(pool, a->bytes)) {
 		struct ol_error err;
 		ol_adapter_close(a->read);

@@ -161,6 +161,12 @@ enum ol_status ol_answer_open(struct ol_answer **answer_out, const struct ol_ans
 		return ol_fail(err, OL_ERR_INPUT,
 			       "the prompt has %zu tokens, but the context holds %lld: shorten it",
 			       count, (long long)room);
+	for (size_t i = 0; i < count; i++)
+		if (prompt[i] < 0 || prompt[i] >= model->config->vocab_size)
+			return ol_fail(err, OL_ERR_INPUT,
+				       "token %zu of the prompt is %d, but the vocabulary of the "
+				       "model has the ids 0 to %d",
+				       i, (int)prompt[i], model->config->vocab_size - 1);
 	struct ol_answer *a = calloc(1, sizeof *a);
 	bool ok = a != NULL;
 	if (ok) {

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One tenant may have such a part of the batch's number parked. */
+enum { PARKED_SHARE = 8 };
+
 int64_t ol_pages_for(const struct ol_session *session, int count)
 {
 	const int64_t length = session ? ol_session_length(session) : 0;
@@ -133,7 +136,17 @@ void ol_scheduler_leave(struct ol_scheduler *s, int index, bool keep)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-/* Back to the front of those who wait; what it has said so far stays said. */
+static void park(struct ol_scheduler *s, struct ol_ticket *t, int index)
+{
+	memmove((void *)&s->parked[index + 1], (void *)&s->parked[index],
+		(size_t)(s->parked_count - index) * sizeof *s->parked);
+	s->parked[index] = t;
+	s->parked_count++;
+	t->tenant->parked++;
+}
+
+/* Back to those who wait; what it has said so far stays said. For want of pages: to the front. For
+ * the sake of another tenant: to the end, and what it holds is kept while there is room. */
 static void preempt(struct ol_scheduler *s, int index, bool keep)
 {
 	struct ol_ticket *t = s->running[index];
@@ -142,10 +155,7 @@ static void preempt(struct ol_scheduler *s, int index, bool keep)
 	s->waiting++;
 	(void)pthread_mutex_unlock(&s->lock);
 	ol_scheduler_leave(s, index, keep);
-	memmove((void *)&s->parked[1], (void *)&s->parked[0],
-		(size_t)s->parked_count * sizeof *s->parked);
-	s->parked[0] = t;
-	s->parked_count++;
+	park(s, t, keep ? s->parked_count : 0);
 	s->stats.preempted++;
 }
 
@@ -359,15 +369,90 @@ static enum admission try_admit(struct ol_scheduler *s, struct ol_ticket *t)
 	return ADMITTED;
 }
 
-/* The next request of the tenant that has had least. It still counts as waiting. */
+/* Out of the parked ones, which close ranks. */
+static struct ol_ticket *unpark(struct ol_scheduler *s, int index)
+{
+	struct ol_ticket *t = s->parked[index];
+	s->parked_count--;
+	t->tenant->parked--;
+	memmove((void *)&s->parked[index], (void *)&s->parked[index + 1],
+		(size_t)(s->parked_count - index) * sizeof *s->parked);
+	return t;
+}
+
+/* Takes those whose time is over out of a tenant's queue into a list. Under the lock. */
+static struct ol_ticket *take_late(struct ol_scheduler *s, struct ol_tenant *tenant, double now,
+				   struct ol_ticket *late)
+{
+	tenant->end = &tenant->first;
+	for (struct ol_ticket *t = tenant->first, *next; t; t = next) {
+		next = t->next;
+		if (t->deadline > 0.0 && now > t->deadline) {
+			t->next = late;
+			late = t;
+			continue;
+		}
+		if (t->deadline > 0.0 &&
+		    (s->next_deadline == 0.0 || t->deadline < s->next_deadline))
+			s->next_deadline = t->deadline;
+		*tenant->end = t;
+		tenant->end = &t->next;
+	}
+	*tenant->end = NULL;
+	return late;
+}
+
+/* Who waits too long hears of it now, not when there would have been a place. */
+static bool end_waiting(struct ol_scheduler *s)
+{
+	const double now = s->o.now(s->o.context);
+	struct ol_ticket *late = NULL;
+	bool moved = false;
+	(void)pthread_mutex_lock(&s->lock);
+	if (s->next_deadline > 0.0 && now > s->next_deadline) {
+		s->next_deadline = 0.0;
+		for (int i = 0; i < s->tenant_count; i++)
+			late = take_late(s, s->tenants[i], now, late);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	for (struct ol_ticket *next; late; late = next) {
+		next = late->next;
+		(void)end(s, late, OL_OUTCOME_DEADLINE, NULL);
+		moved = true;
+	}
+	for (int i = 0; i < s->parked_count;) {
+		enum ol_outcome outcome;
+		if (!is_over(s, s->parked[i], &outcome)) {
+			i++;
+			continue;
+		}
+		(void)end(s, unpark(s, i), outcome, NULL);
+		moved = true;
+	}
+	return moved;
+}
+
+/* Of the tenants that have queued requests the one that has had least. Who has many that cannot run
+ * yet (adapters being read) does not take the places in which others would wait for theirs. Under
+ * the lock. */
+static struct ol_tenant *next_tenant(const struct ol_scheduler *s)
+{
+	const int parked_max = OL_MAX(1, s->o.batch_max / PARKED_SHARE);
+	struct ol_tenant *next = NULL;
+	for (int i = 0; i < s->tenant_count; i++) {
+		struct ol_tenant *t = s->tenants[i];
+		if (t->first && t->parked < parked_max &&
+		    (!next || t->virtual_time < next->virtual_time))
+			next = t;
+	}
+	return next;
+}
+
+/* Its next request. It still counts as waiting. */
 static struct ol_ticket *pop_next(struct ol_scheduler *s)
 {
-	struct ol_tenant *next = NULL;
 	(void)pthread_mutex_lock(&s->lock);
-	for (int i = 0; i < s->tenant_count; i++)
-		if (s->tenants[i]->first &&
-		    (!next || s->tenants[i]->virtual_time < next->virtual_time))
-			next = s->tenants[i];
+	struct ol_tenant *next = next_tenant(s);
 	struct ol_ticket *t = next ? next->first : NULL;
 	if (t) {
 		next->first = t->next;
@@ -379,72 +464,72 @@ static struct ol_ticket *pop_next(struct ol_scheduler *s)
 	return t;
 }
 
-/* When the batch is full and a tenant waits that has less than its share of it: the newest answer
- * of the tenant that is furthest over its own. -1: all is fair. */
+/* When the batch is full and the tenant whose turn it is has less than its share of it: the newest
+ * answer of the tenant that is furthest over its own. -1: all is fair. */
 static int over_share(struct ol_scheduler *s)
 {
 	double weights = 0.0, most = 1.0;
-	bool someone_short = false;
 	struct ol_tenant *greedy = NULL;
 	(void)pthread_mutex_lock(&s->lock);
+	const struct ol_tenant *next = next_tenant(s);
 	for (int i = 0; i < s->tenant_count; i++)
 		weights += s->tenants[i]->weight;
 	for (int i = 0; i < s->tenant_count; i++) {
 		struct ol_tenant *tenant = s->tenants[i];
 		const double share = s->o.batch_max * tenant->weight / weights;
-		someone_short |= tenant->first && tenant->running + 1 <= share;
+		if (tenant == next && tenant->running + 1 > share)
+			next = NULL;
 		if (tenant->running - share >= most) {
 			most = tenant->running - share;
 			greedy = tenant;
 		}
 	}
 	(void)pthread_mutex_unlock(&s->lock);
-	for (int i = s->running_count - 1; someone_short && greedy && i >= 0; i--)
+	for (int i = s->running_count - 1; next && greedy && i >= 0; i--)
 		if (s->running[i]->tenant == greedy)
 			return i;
 	return -1;
 }
 
-static bool admit_parked(struct ol_scheduler *s)
+/* *blocked: one waits for pages. What comes free is for it: smaller ones that could go at once would
+ * keep it waiting for ever. */
+static bool admit_parked(struct ol_scheduler *s, bool *blocked)
 {
 	bool moved = false;
-	for (int i = 0; i < s->parked_count && s->running_count < s->o.batch_max;) {
-		const enum admission a = try_admit(s, s->parked[i]);
-		if (a == NO_PAGES)
-			break;
-		if (a == LATER) {
-			i++;
-			continue;
-		}
-		moved = true;
-		s->parked_count--;
-		memmove((void *)&s->parked[i], (void *)&s->parked[i + 1],
-			(size_t)(s->parked_count - i) * sizeof *s->parked);
+	*blocked = false;
+	for (int i = 0; i < s->parked_count && s->running_count < s->o.batch_max && !*blocked;) {
+		struct ol_ticket *t = unpark(s, i);
+		const enum admission a = try_admit(s, t);
+		*blocked = a == NO_PAGES;
+		if (a == LATER || a == NO_PAGES)
+			park(s, t, i++);
+		else
+			moved = true;
 	}
 	return moved;
 }
 
 bool ol_scheduler_admit(struct ol_scheduler *s)
 {
-	bool moved = ol_scheduler_run_errands(s);
+	bool blocked, moved = ol_scheduler_run_errands(s);
 	moved = take_cancels(s) || moved;
 	if (s->o.adapters)
 		moved = ol_adapter_pool_collect(s->o.adapters) > 0 || moved;
 	moved = end_running(s) || moved;
-	moved = admit_parked(s) || moved;
+	moved = end_waiting(s) || moved;
+	moved = admit_parked(s, &blocked) || moved;
 	const int greedy = s->running_count == s->o.batch_max ? over_share(s) : -1;
 	if (greedy >= 0)
 		preempt(s, greedy, true);
-	while (s->running_count < s->o.batch_max && s->parked_count < s->o.batch_max) {
+	while (s->running_count < s->o.batch_max && s->parked_count < s->o.batch_max && !blocked) {
 		struct ol_ticket *t = pop_next(s);
 		if (!t)
 			break;
 		const enum admission a = try_admit(s, t);
 		moved = moved || a == ADMITTED || a == ENDED;
 		if (a == LATER || a == NO_PAGES)
-			s->parked[s->parked_count++] = t;
-		if (a == NO_PAGES)
-			break;
+			park(s, t, s->parked_count);
+		blocked = a == NO_PAGES;
 	}
 	return moved;
 }

@@ -1,6 +1,7 @@
 /* Many answers at once: each says what it would say alone, whoever else is there, however it was
  * cut, preempted or shared; every outcome happens; shares are fair. */
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,9 @@ enum { ADAPTERS = 3, TOKENS_MAX = 512 };
 
 static struct ol_model *model;
 
+/* While it is set, adapter 77 is not read to its end. */
+static atomic_bool held;
+
 /* --- adapters that lie in no folder ---------------------------------------- */
 
 static enum ol_status open_adapter(void *self, struct ol_adapter **out, const char *folder,
@@ -47,6 +51,8 @@ static enum ol_status open_adapter(void *self, struct ol_adapter **out, const ch
 	uint16_t *values = malloc(sizeof *values * 64 * 16 * 64);
 	size_t at = 0;
 	(void)self;
+	while (seed == 77 && atomic_load(&held))
+		(void)nanosleep(&(struct timespec){0, 100000}, NULL);
 	if (seed == 13) {
 		free(values);
 		return ol_fail(err, OL_ERR_INPUT, "adapter 13 is broken");
@@ -95,7 +101,7 @@ static double world_now(void *context)
 static void open_world(struct world *w, int64_t positions, int step_rows,
 		       struct ol_scheduler_options options)
 {
-	static const char *const names[] = {"0", "1", "2", "13"};
+	static const char *const names[] = {"0", "1", "2", "13", "77"};
 	struct ol_error err;
 	const struct ol_engine_options engine = {
 		.threads = 1, .kv_positions = positions, .step_rows = step_rows};
@@ -521,6 +527,148 @@ static void test_prompts_do_not_stall_answers(void **state)
 	free(a);
 }
 
+/* Who waits and is late or cancelled hears of it at once, not when a place comes free. */
+static void test_waiting_ends_in_time(void **state)
+{
+	struct world w;
+	struct asked *a = calloc(4, sizeof *a);
+	(void)state;
+	open_world(&w, 288, 64, (struct ol_scheduler_options){.batch_max = 2});
+	for (int i = 0; i < 4; i++) {
+		prepare(&a[i], (uint32_t)i, i < 2 ? 120 : 100, 100);
+		a[i].request.answer.ignore_eos = true;
+	}
+	a[2].request.deadline = w.time + 0.01;
+	submit(&w, &a[0]);
+	for (int i = 0; i < 3; i++)
+		(void)ol_scheduler_step(w.scheduler);
+	submit(&w, &a[1]);
+	submit(&w, &a[2]);
+	submit(&w, &a[3]);
+	(void)ol_scheduler_step(w.scheduler); /* no pages for a[1]: it is parked, or runs beside */
+	w.time += 0.02;
+	ol_scheduler_cancel(w.scheduler, a[3].id);
+	(void)ol_scheduler_step(w.scheduler);
+	assert_true(a[2].done && a[2].outcome == OL_OUTCOME_DEADLINE);
+	assert_true(a[3].done && a[3].outcome == OL_OUTCOME_CANCELLED);
+	ol_scheduler_cancel(w.scheduler, a[1].id);
+	(void)ol_scheduler_step(w.scheduler);
+	assert_true(a[1].done && a[1].outcome == OL_OUTCOME_CANCELLED);
+	assert_false(a[0].done);
+	run_dry(&w);
+	expect_same(&a[0]);
+	close_world(&w);
+	free(a);
+}
+
+/* A request that needs many pages gets them, however many small ones come after it. */
+static void test_small_ones_do_not_starve_a_big_one(void **state)
+{
+	enum { SMALL = 100 };
+	struct world w;
+	struct asked *a = calloc(SMALL + 2, sizeof *a);
+	(void)state;
+	open_world(&w, 320, 64, (struct ol_scheduler_options){.batch_max = 8});
+	for (int i = 0; i < SMALL + 1; i++) {
+		prepare(&a[i], (uint32_t)i, 4, 10);
+		a[i].request.answer.ignore_eos = true;
+	}
+	prepare(&a[SMALL + 1], 999, 230, 10);
+	a[SMALL + 1].request.tenant = 2;
+	ended = 0;
+	for (int i = 0; i < SMALL; i++) {
+		submit(&w, &a[i]);
+		if (i == 10)
+			submit(&w, &a[SMALL + 1]);
+		(void)ol_scheduler_step(w.scheduler);
+	}
+	run_dry(&w);
+	assert_in_range(a[SMALL + 1].order, 0, 20);
+	expect_same(&a[SMALL + 1]);
+	close_world(&w);
+	free(a);
+}
+
+/* One tenant asks for an adapter that is not there yet, again and again; others are answered. */
+static void test_waiting_for_adapters_blocks_nobody(void **state)
+{
+	enum { COLD = 20 };
+	struct world w;
+	struct asked *a = calloc(COLD + 1, sizeof *a);
+	(void)state;
+	atomic_store(&held, true);
+	open_world(&w, 2048, 64, (struct ol_scheduler_options){.batch_max = 8});
+	for (int i = 0; i < COLD; i++) {
+		prepare(&a[i], (uint32_t)i, 20, 4);
+		set_adapter(&a[i], "77");
+		submit(&w, &a[i]);
+	}
+	for (int i = 0; i < 5; i++)
+		(void)ol_scheduler_step(w.scheduler);
+	prepare(&a[COLD], 500, 20, 4);
+	a[COLD].request.tenant = 2;
+	submit(&w, &a[COLD]);
+	for (int i = 0; i < 20; i++)
+		(void)ol_scheduler_step(w.scheduler);
+	assert_true(a[COLD].done);
+	assert_false(a[0].done);
+	atomic_store(&held, false);
+	run_dry(&w);
+	for (int i = 0; i <= COLD; i += 5)
+		expect_same(&a[i]);
+	close_world(&w);
+	free(a);
+}
+
+/* Being fair costs little: an answer is put aside for another tenant's now and then, not in every
+ * step. */
+static void test_fairness_does_not_thrash(void **state)
+{
+	enum { TENANTS = 3, EACH = 24 };
+	struct world w;
+	struct ol_scheduler_stats stats;
+	struct asked *a = calloc(TENANTS * EACH, sizeof *a);
+	uint32_t seed = 4;
+	(void)state;
+	open_world(&w, 4096, 64, (struct ol_scheduler_options){.batch_max = 6, .prefixes_max = 4});
+	for (int i = 0; i < TENANTS * EACH; i++) {
+		prepare(&a[i], (uint32_t)i, 10 + (int)below(&seed, 60), 5 + (int)below(&seed, 30));
+		a[i].request.tenant = (uint64_t)(i / EACH);
+		a[i].request.weight = 1.0 + i / EACH;
+		submit(&w, &a[i]);
+		for (uint32_t n = below(&seed, 6); n > 0; n--)
+			(void)ol_scheduler_step(w.scheduler);
+	}
+	run_dry(&w);
+	ol_scheduler_stats(w.scheduler, &stats);
+	assert_in_range(stats.preempted, 0, TENANTS * EACH / 4);
+	for (int i = 0; i < TENANTS * EACH; i += 11)
+		expect_same(&a[i]);
+	close_world(&w);
+	free(a);
+}
+
+/* A token that no vocabulary has is the asker's mistake, and nobody else's step. */
+static void test_tokens_are_checked(void **state)
+{
+	static const int32_t wrong[] = {-1, 64, INT32_MAX};
+	struct world w;
+	struct ol_error err;
+	uint64_t id;
+	struct asked *a = calloc(1, sizeof *a);
+	(void)state;
+	open_world(&w, 512, 64, (struct ol_scheduler_options){0});
+	for (size_t i = 0; i < OL_ARRAY_LEN(wrong); i++) {
+		prepare(a, 1, 20, 5);
+		a->prompt[7] = wrong[i];
+		assert_int_equal(ol_scheduler_submit(w.scheduler, &a->request, &id, &err),
+				 OL_SUBMIT_INVALID);
+		assert_non_null(strstr(err.text, "token 7 of the prompt"));
+	}
+	close_world(&w);
+	free(a);
+}
+
 static int open_model(void **state)
 {
 	(void)state;
@@ -545,6 +693,11 @@ int main(void)
 		cmocka_unit_test(test_groups_read_once),
 		cmocka_unit_test(test_a_flood_does_not_starve_others),
 		cmocka_unit_test(test_prompts_do_not_stall_answers),
+		cmocka_unit_test(test_waiting_ends_in_time),
+		cmocka_unit_test(test_small_ones_do_not_starve_a_big_one),
+		cmocka_unit_test(test_waiting_for_adapters_blocks_nobody),
+		cmocka_unit_test(test_fairness_does_not_thrash),
+		cmocka_unit_test(test_tokens_are_checked),
 	};
 	return cmocka_run_group_tests(tests, open_model, close_model);
 }
