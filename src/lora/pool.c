@@ -409,7 +409,7 @@ static enum ol_acquire begin_reading(struct ol_adapter_pool *pool, struct ol_poo
 	/* Where there is nothing, the reader will say what is wrong. */
 	const size_t guess = found ? found : OL_MIN(SIZE_UNKNOWN, pool->stats.bytes_max);
 	/* Once read, it is not read again before there is room for what it turned out to be. */
-	const size_t bytes = OL_MAX(guess, OL_MIN(a->known, pool->stats.bytes_max));
+	const size_t bytes = a->known <= pool->stats.bytes_max ? OL_MAX(guess, a->known) : guess;
 	if (bytes > pool->stats.bytes_max) {
 		(void)too_large(pool, a, bytes, err);
 		return OL_ACQUIRE_TOO_LARGE;

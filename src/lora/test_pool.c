@@ -251,6 +251,30 @@ static void test_eviction(void **state)
 	close_world(&w);
 }
 
+/* One that is larger than it claims is read once, not over and over until there is room. */
+static void test_no_reading_in_vain(void **state)
+{
+	struct world w;
+	const struct ol_pooled *a, *b, *fat;
+	const size_t each = honest_bytes(8);
+	(void)state;
+	open_world(&w, 2 * each + each / 2);
+	add(&w, "a", "8");
+	add(&w, "b", "8");
+	add(&w, "fat", "8:small");
+	assert_int_equal(get(&w, "a", &a), OL_ACQUIRE_READY);
+	assert_int_equal(get(&w, "b", &b), OL_ACQUIRE_READY);
+	assert_int_equal(get(&w, "fat", &fat), OL_ACQUIRE_BUSY);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(ask(&w, "fat", &fat), OL_ACQUIRE_BUSY);
+	assert_int_equal(stats_of(&w).cold_reads, 3);
+	ol_adapter_pool_release(w.pool, a);
+	assert_int_equal(get(&w, "fat", &fat), OL_ACQUIRE_READY);
+	ol_adapter_pool_release(w.pool, fat);
+	ol_adapter_pool_release(w.pool, b);
+	close_world(&w);
+}
+
 /* While one is read, others are served; and one taken away meanwhile is not kept. */
 static void test_slow_reads(void **state)
 {
@@ -381,9 +405,13 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_outcomes),    cmocka_unit_test(test_eviction),
-		cmocka_unit_test(test_slow_reads),  cmocka_unit_test(test_close_early),
-		cmocka_unit_test(test_random_days), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_outcomes),
+		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_no_reading_in_vain),
+		cmocka_unit_test(test_slow_reads),
+		cmocka_unit_test(test_close_early),
+		cmocka_unit_test(test_random_days),
+		cmocka_unit_test(test_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Many answers at once: each says what it would say alone, whoever else is there, however it was
  * cut, preempted or shared; every outcome happens; shares are fair. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <stdarg.h>
@@ -669,6 +670,79 @@ static void test_tokens_are_checked(void **state)
 	free(a);
 }
 
+/* Threads that submit, cancel and wake at any time while it runs; stopping drains. */
+enum { CLIENTS = 4, PER_CLIENT = 25 };
+
+struct client {
+	struct world *w;
+	struct asked *asked; /* (PER_CLIENT) */
+	uint32_t seed;
+};
+
+static void *be_a_client(void *argument)
+{
+	struct client *c = argument;
+	for (int i = 0; i < PER_CLIENT; i++) {
+		struct asked *a = &c->asked[i];
+		struct ol_error err;
+		if (ol_scheduler_submit(c->w->scheduler, &a->request, &a->id, &err) != OL_SUBMIT_OK)
+			return argument;
+		if (below(&c->seed, 3) == 0)
+			ol_scheduler_cancel(c->w->scheduler, a->id);
+		if (below(&c->seed, 3) == 0)
+			ol_scheduler_wake(c->w->scheduler);
+		if (below(&c->seed, 2) == 0)
+			(void)nanosleep(&(struct timespec){0, 50000}, NULL);
+	}
+	return NULL;
+}
+
+static void *be_the_worker(void *argument)
+{
+	struct world *w = argument;
+	ol_scheduler_run(w->scheduler);
+	return NULL;
+}
+
+static void test_many_threads(void **state)
+{
+	struct world w;
+	pthread_t worker, threads[CLIENTS];
+	struct client clients[CLIENTS];
+	struct asked *a = calloc(CLIENTS * PER_CLIENT, sizeof *a);
+	int done = 0;
+	(void)state;
+	open_world(&w, 2048, 64, (struct ol_scheduler_options){.batch_max = 6, .prefixes_max = 2});
+	for (int i = 0; i < CLIENTS * PER_CLIENT; i++) {
+		prepare(&a[i], (uint32_t)i, 5 + i % 40, 1 + i % 12);
+		a[i].request.tenant = (uint64_t)(i / PER_CLIENT);
+		a[i].request.weight = 1.0 + i % 3;
+		if (i % 2)
+			set_adapter(&a[i], i % 4 == 1 ? "0" : "1");
+	}
+	assert_int_equal(pthread_create(&worker, NULL, be_the_worker, &w), 0);
+	for (int i = 0; i < CLIENTS; i++) {
+		clients[i] = (struct client){&w, a + i * PER_CLIENT, (uint32_t)i + 1};
+		assert_int_equal(pthread_create(&threads[i], NULL, be_a_client, &clients[i]), 0);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		void *failed;
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	ol_scheduler_stop(w.scheduler, true);
+	assert_int_equal(pthread_join(worker, NULL), 0);
+	for (int i = 0; i < CLIENTS * PER_CLIENT; i++) {
+		assert_true(a[i].done);
+		done += a[i].outcome == OL_OUTCOME_DONE;
+		if (a[i].outcome == OL_OUTCOME_DONE && i % 9 == 0)
+			expect_same(&a[i]);
+	}
+	assert_in_range(done, CLIENTS * PER_CLIENT / 2, CLIENTS * PER_CLIENT);
+	close_world(&w);
+	free(a);
+}
+
 static int open_model(void **state)
 {
 	(void)state;
@@ -698,6 +772,7 @@ int main(void)
 		cmocka_unit_test(test_waiting_for_adapters_blocks_nobody),
 		cmocka_unit_test(test_fairness_does_not_thrash),
 		cmocka_unit_test(test_tokens_are_checked),
+		cmocka_unit_test(test_many_threads),
 	};
 	return cmocka_run_group_tests(tests, open_model, close_model);
 }
