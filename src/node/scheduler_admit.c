@@ -491,8 +491,8 @@ static int over_share(struct ol_scheduler *s)
 	return -1;
 }
 
-/* *blocked: one waits for pages. What comes free is for it: smaller ones that could go at once would
- * keep it waiting for ever. */
+/* *blocked: one waits for pages. What comes free is for it: smaller ones that could go at once
+ * would keep it waiting for ever. */
 static bool admit_parked(struct ol_scheduler *s, bool *blocked)
 {
 	bool moved = false;

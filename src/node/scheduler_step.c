@@ -46,8 +46,8 @@ static void add_run(struct ol_scheduler *s, int index, struct ol_ticket *t, int 
 	};
 }
 
-/* Among the prompts that are not yet in the step, one of the tenant that has had least; of these the
- * first admitted. A long prompt does not hold up those of others who came after it. */
+/* Among the prompts that are not yet in the step, one of the tenant that has had least; of these
+ * the first admitted. A long prompt does not hold up those of others who came after it. */
 static struct ol_ticket *next_prompt(const struct ol_scheduler *s, const bool *taken, int *index)
 {
 	struct ol_ticket *next = NULL;

@@ -70,7 +70,7 @@ static enum ol_status step(void *context, struct ol_engine *engine, struct ol_ru
 	return ol_engine_step(engine, runs, count, err);
 }
 
-/* Every answer under way gets a token in every step: the time between two steps is everybody's gap. */
+/* Every answer under way gets a token in every step: the time between two is everybody's gap. */
 static void on_step(void *context, int answers, int prompt_rows, double seconds)
 {
 	struct world *w = context;
