@@ -122,6 +122,15 @@ static enum ol_status fail_saved(struct ol_error *err, const char *what)
 	return ol_fail(err, OL_ERR_INPUT, "the saved book is wrong: %s", what);
 }
 
+/* Far from where 128 bits end: it takes 2^62 transfers of the largest amount to come here. */
+static bool totals_ok(const struct ol_account *a)
+{
+	return (a->debits_posted.high | a->credits_posted.high | a->debits_pending.high |
+		a->credits_pending.high) >>
+		       62 ==
+	       0;
+}
+
 static enum ol_status load_accounts(struct ol_book *book, ol_book_get *get, void *context,
 				    uint64_t count, struct ol_error *err)
 {
@@ -136,7 +145,7 @@ static enum ol_status load_accounts(struct ol_book *book, ol_book_get *get, void
 	for (uint32_t i = 0; i < count; i++) {
 		const struct ol_account *a = &book->accounts[i];
 		if (!ol_account_key_valid(&a->key) || (a->flags & ~all) ||
-		    a->opened_ms > book->now_ms)
+		    a->opened_ms > book->now_ms || !totals_ok(a))
 			return fail_saved(err, "an account that cannot be");
 		if (ol_book_find(book, &a->key))
 			return fail_saved(err, "an account stands twice");
@@ -154,7 +163,8 @@ static bool posted_ok(const struct ol_book *book, const struct posted *p)
 	return p->debit < book->account_count && p->credit < book->account_count &&
 	       (inner & ~(unsigned)(STATE_MASK | OPENED_CREDIT)) == 0 && state >= STATE_POSTED &&
 	       state <= STATE_EXPIRED && pending == (state != STATE_POSTED) &&
-	       ol_id_time_ms(p->id) <= book->now_ms + OL_ID_FUTURE_MS;
+	       ol_id_time_ms(p->id) <= book->now_ms + OL_ID_FUTURE_MS &&
+	       p->due_ms <= book->now_ms + OL_PENDING_SECONDS_MAX * UINT64_C(1000);
 }
 
 static enum ol_status load_transfers(struct ol_book *book, ol_book_get *get, void *context,
@@ -193,19 +203,54 @@ static enum ol_status load_transfers(struct ol_book *book, ol_book_get *get, voi
 	return OL_OK;
 }
 
+static bool take_off(struct ol_total *total, struct ol_amount amount)
+{
+	if (ol_total_value(*total) < amount.nano)
+		return false;
+	ol_total_sub(total, amount);
+	return true;
+}
+
+/* Are the open reservations, account by account, what is pending there? Takes them off, looks
+ * whether anything is left, and puts them back. */
+static bool reservations_ok(struct ol_book *book)
+{
+	bool ok = true;
+	uint64_t at = book->old;
+	for (; at < book->young && ok; at++) {
+		const struct posted *p = &book->ring[at % book->limits.ids_max];
+		if ((p->flags & STATE_MASK) == STATE_RESERVED)
+			ok = take_off(&book->accounts[p->debit].debits_pending, p->amount) &&
+			     take_off(&book->accounts[p->credit].credits_pending, p->amount);
+	}
+	for (uint32_t i = 0; i < book->account_count && ok; i++)
+		ok = ol_total_value(book->accounts[i].debits_pending) == 0 &&
+		     ol_total_value(book->accounts[i].credits_pending) == 0;
+	for (uint64_t back = book->old; back < at && ok; back++) {
+		const struct posted *p = &book->ring[back % book->limits.ids_max];
+		if ((p->flags & STATE_MASK) != STATE_RESERVED)
+			continue;
+		ol_total_add(&book->accounts[p->debit].debits_pending, p->amount);
+		ol_total_add(&book->accounts[p->credit].credits_pending, p->amount);
+	}
+	return ok;
+}
+
 enum ol_status ol_book_load(struct ol_book *book, ol_book_get *get, void *context,
 			    struct ol_error *err)
 {
 	struct saved saved;
 	OL_ASSERT(book->account_count == 0 && book->young == 0);
 	enum ol_status s = get(context, &saved, sizeof saved, err);
-	if (s == OL_OK && saved.now_ms > OL_TIME_MS_MAX)
-		s = fail_saved(err, "a time that cannot be");
+	if (s == OL_OK && (saved.now_ms > OL_TIME_MS_MAX || saved.young >> 62 != 0))
+		s = fail_saved(err, "a time or a number that cannot be");
 	if (s != OL_OK)
 		return s;
 	book->now_ms = saved.now_ms;
 	s = load_accounts(book, get, context, saved.account_count, err);
 	if (s == OL_OK)
 		s = load_transfers(book, get, context, &saved, err);
+	if (s == OL_OK && !reservations_ok(book))
+		s = fail_saved(err, "reservations that no account knows");
 	return s == OL_OK ? ol_book_check(book, err) : s;
 }

@@ -31,7 +31,9 @@ static inline void ol_hash_index_init(struct ol_hash_index *index, uint64_t *slo
 	while (UINT64_C(1) << bits < count)
 		bits++;
 	OL_ASSERT(count == UINT64_C(1) << bits && bits <= OL_HASH_INDEX_BITS_MAX);
-	*index = (struct ol_hash_index){slots, (uint32_t)(count - 1), 32 - bits};
+	index->slots = slots;
+	index->mask = (uint32_t)(count - 1);
+	index->shift = 32 - bits;
 }
 
 static inline uint32_t ol_hash_index_home(const struct ol_hash_index *index, uint32_t tag)

@@ -404,7 +404,7 @@ static enum ol_status step(struct reader *r, bool *more_out, ol_journal_visit *v
 {
 	struct ol_journal_mark *mark = &r->scan->mark;
 	const uint64_t offset = mark->position - r->scan->base + SEGMENT_HEADER;
-	struct record_header h;
+	struct record_header h = {.length = 0};
 	struct ol_journal_record record;
 	size_t got = 0;
 	*more_out = false;
@@ -491,7 +491,7 @@ static enum ol_status start(struct reader *r, const struct ol_journal_mark *from
 	if (s != OL_OK)
 		return s;
 	const uint64_t offset = from->last - r->scan->base + SEGMENT_HEADER;
-	struct record_header h;
+	struct record_header h = {.length = 0};
 	size_t got = 0;
 	const uint8_t *bytes = look(r, &got, offset, sizeof h, err);
 	if (!bytes)
