@@ -272,7 +272,7 @@ static void test_bits(void **state)
 		open_node((struct ol_service_options){.kv_bytes = rows[r].kv_bytes});
 		for (int i = 0; i < rows[r].crowd; i++) {
 			q[i] = (struct question){.adapter = i - 1,
-						 .tokens = 20 + i % 30,
+						 .tokens = (r == 2 ? 150 : 20) + i % 30,
 						 .seed = (uint64_t)i,
 						 .stream = i % 2};
 			(void)snprintf(q[i].text, sizeof q[i].text, "Question %d?", i);

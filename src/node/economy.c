@@ -37,24 +37,28 @@ struct ol_economy {
 
 /* --- names -------------------------------------------------------------------------- */
 
-static enum ol_status hash_file(uint8_t out[32], const char *path, struct ol_error *err)
+/* Of a folder without a manifest: the hash that the engine will find, which is that of its bf16
+ * tensors (model/adapter.h), whatever types its file has. */
+static enum ol_status hash_folder(const struct ol_economy *e, uint8_t out[32], const char *folder,
+				  struct ol_error *err)
 {
-	struct ol_map map;
-	const enum ol_status s = ol_map_open(&map, path, err);
+	struct ol_adapter *adapter;
+	const struct ol_runtime *r = ol_service_runtime(e->service);
+	const enum ol_status s = ol_adapter_open(&adapter, folder, ol_model_config(r->model), err);
 
 	if (s != OL_OK)
 		return s;
-	ol_sha256(out, map.data, map.size);
-	ol_map_close(&map);
+	memcpy(out, ol_adapter_sha256(adapter), 32);
+	ol_adapter_close(adapter);
 	return OL_OK;
 }
 
-/* The manifest says what the adapter is made of; its hash is that of its file in any case, since
- * the pool refuses a file that is not what its manifest says. */
-static enum ol_status read_identity(struct identity *i, const char *folder, struct ol_error *err)
+/* The manifest says what the adapter is made of; the pool refuses a file that is not what its
+ * manifest says. */
+static enum ol_status read_identity(const struct ol_economy *e, struct identity *i,
+				    const char *folder, struct ol_error *err)
 {
 	struct ol_manifest manifest;
-	char path[OL_PATH_MAX];
 	bool found = false;
 
 	ol_manifest_init(&manifest);
@@ -68,9 +72,7 @@ static enum ol_status read_identity(struct identity *i, const char *folder, stru
 		if (manifest.indexed)
 			memcpy(i->index, manifest.index_root, 32);
 	} else if (s == OL_OK) {
-		s = ol_path_join(path, err, folder, "/adapter_model.safetensors", "");
-		if (s == OL_OK)
-			s = hash_file(i->adapter, path, err);
+		s = hash_folder(e, i->adapter, folder, err);
 	}
 	ol_manifest_release(&manifest);
 	return s;
@@ -105,7 +107,7 @@ static enum ol_status look_up(struct ol_economy *e, struct identity *out, const 
 	if (!i->name[0] || i->size != now.st_size || i->changed.tv_sec != now.st_mtim.tv_sec ||
 	    i->changed.tv_nsec != now.st_mtim.tv_nsec) {
 		i->name[0] = '\0';
-		s = read_identity(i, folder, err);
+		s = read_identity(e, i, folder, err);
 		i->size = now.st_size;
 		i->changed = now.st_mtim;
 		if (s == OL_OK)
