@@ -212,6 +212,18 @@ static void refuse_unsupported(struct ol_call *call)
 			       "Unsupported value: 'modalities' can only be [\"text\"].");
 }
 
+/* The receipt says what bound the answer. */
+static void keep_grammar(struct ol_call *call, const json_t *format, const json_t *choice)
+{
+	json_t *text = choice ? json_pack("{s:s, s:O}", "type", "choice", "choices", choice)
+			      : json_incref((json_t *)format);
+	call->grammar_text = text ? json_dumps(text, JSON_COMPACT) : NULL;
+	json_decref(text);
+	call->ask.grammar_text = call->grammar_text;
+	if (!call->grammar_text)
+		ol_fields_fail(&call->fields, NULL, "out_of_memory", "Out of memory.");
+}
+
 /* Structured output, by grammars: response_format as OpenAI has it, or vLLM's guided_choice. */
 static void read_format(struct ol_call *call)
 {
@@ -237,6 +249,8 @@ static void read_format(struct ol_call *call)
 								: "invalid_value",
 			       "Invalid '%s': %s", param, err.text);
 	call->ask.answer.grammar = call->grammar;
+	if (call->grammar)
+		keep_grammar(call, format, choice);
 }
 
 /* echo is only of texts: what tokens of a prompt look like is for /detokenize to say. */
@@ -305,6 +319,7 @@ void ol_call_release(struct ol_call *call)
 	free((void *)call->echo);
 	free(call->bias);
 	ol_grammar_close(call->grammar);
+	free(call->grammar_text);
 	free(call->parts);
 	ol_buf_release(&call->scratch);
 	json_decref(call->body);
@@ -312,6 +327,7 @@ void ol_call_release(struct ol_call *call)
 	call->echo = NULL;
 	call->bias = NULL;
 	call->grammar = NULL;
+	call->grammar_text = NULL;
 	call->parts = NULL;
 	call->body = NULL;
 }

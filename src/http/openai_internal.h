@@ -33,6 +33,7 @@ struct ol_call {
 	const char **echo; /* the prompts' texts, where they are to be repeated; in body */
 	struct ol_logit_bias *bias;
 	struct ol_grammar *grammar;
+	char *grammar_text; /* what it was compiled from (node/service.h) */
 	bool stream, include_usage, base64, logprobs;
 	int top_logprobs;
 

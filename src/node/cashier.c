@@ -357,6 +357,9 @@ static bool open_request(struct opened *o, const struct ol_ask *ask, const uint8
 	o->opening.stop_count = stops;
 	o->opening.bias = o->bias;
 	o->opening.bias_count = bias;
+	if (ask->grammar_text)
+		o->opening.grammar =
+			(struct ol_opening_text){ask->grammar_text, strlen(ask->grammar_text)};
 	return true;
 }
 

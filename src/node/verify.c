@@ -356,6 +356,33 @@ static int64_t longest(const struct ol_receipt *r, const struct ol_opening *o)
 	return (int64_t)most;
 }
 
+/* The grammar that bound the answer, from its text: response_format, or a choice of texts. */
+static enum ol_status open_grammar(struct ol_grammar **grammar, struct ol_grammar_vocab **vocab,
+				   const struct ol_runtime *runtime, struct ol_opening_text text,
+				   struct ol_error *err)
+{
+	const struct ol_config *config = ol_model_config(runtime->model);
+	json_error_t why;
+
+	if (text.size == 0)
+		return OL_OK;
+	enum ol_status s = ol_runtime_need_tokenizer(runtime, err);
+	json_t *json = json_loadb(text.bytes, text.size, JSON_REJECT_DUPLICATES, &why);
+	const char *type = json_string_value(json_object_get(json, "type"));
+	if (s == OL_OK && !type)
+		s = ol_fail(err, OL_ERR_INPUT, "the opening's grammar is no response_format");
+	if (s == OL_OK)
+		s = ol_grammar_vocab_open(vocab, runtime->tokenizer, config->vocab_size,
+					  config->eos_ids, config->eos_count, 0, err);
+	if (s == OL_OK)
+		s = strcmp(type, "choice") == 0
+			    ? ol_grammar_open_choice(grammar, *vocab,
+						     json_object_get(json, "choices"), err)
+			    : ol_grammar_open_format(grammar, *vocab, json, err);
+	json_decref(json);
+	return s;
+}
+
 static enum ol_status replay(struct ol_verification *v, struct ol_runtime *runtime,
 			     const struct ol_opening *o, struct ol_error *err)
 {
@@ -363,6 +390,8 @@ static enum ol_status replay(struct ol_verification *v, struct ol_runtime *runti
 	struct ol_engine_options engine = {.kv_type = (enum ol_kv_type)r->kv_type};
 	struct ol_logit_bias *bias = calloc(o->bias_count + 1, sizeof *bias);
 	struct ol_answer_options options;
+	struct ol_grammar_vocab *vocab = NULL;
+	struct ol_grammar *grammar = NULL;
 	bool same = true;
 	enum ol_status s = bias ? ol_runtime_environment(&engine, err)
 				: ol_fail(err, OL_ERR_FULL, "out of memory for the replay");
@@ -371,12 +400,18 @@ static enum ol_status replay(struct ol_verification *v, struct ol_runtime *runti
 	if (s == OL_OK)
 		s = ol_runtime_start(runtime, &engine, err);
 	if (s == OL_OK)
+		s = open_grammar(&grammar, &vocab, runtime, o->grammar, err);
+	if (s == OL_OK) {
 		fill_options(&options, bias, &r->sampling, o);
+		options.grammar = grammar;
+	}
 	for (size_t i = 0; i < o->prompt_count && same && s == OL_OK; i++)
 		s = replay_prompt(v, runtime, o, i, &options, &same, err);
 	if (s == OL_OK && same)
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_TRUE, "same bits (%u tokens, one prefill)",
 		    r->completion_tokens);
+	ol_grammar_close(grammar);
+	ol_grammar_vocab_close(vocab);
 	free(bias);
 	return s;
 }
@@ -393,7 +428,7 @@ static enum ol_status check_answer(struct ol_verification *v, const struct ol_ve
 	} else if (!ready || !opened) {
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "needs %s",
 		    !opened ? "the opening" : "the models");
-	} else if (v->receipt.work != OL_WORK_ANSWERS || job->opening->grammar.size > 0) {
+	} else if (v->receipt.work != OL_WORK_ANSWERS) {
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "this kind is not replayed yet");
 	} else if (job->opening->stop_count > OL_STOPS_MAX) {
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE, "more stop texts than there can be");
