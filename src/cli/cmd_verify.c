@@ -48,7 +48,8 @@ static enum ol_status load_json(json_t **out, struct ol_map *map, const char *pa
 	enum ol_status s = ol_map_open(map, path, err);
 	if (s != OL_OK)
 		return s;
-	*out = json_loadb((const char *)map->data, map->size, JSON_REJECT_DUPLICATES, &why);
+	*out = json_loadb((const char *)map->data, map->size,
+			  JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
 	return *out ? OL_OK
 		    : ol_fail(err, OL_ERR_INPUT, "%s, line %d: %s", path, why.line, why.text);
 }

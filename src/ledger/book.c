@@ -162,23 +162,28 @@ uint32_t ol_book_pending_count(const struct ol_book *book)
 	return book->pending_count;
 }
 
+static struct ol_transfer transfer_of(const struct ol_book *book, const struct posted *p)
+{
+	struct ol_transfer transfer = {.id = p->id,
+				       .debit = book->accounts[p->debit].key,
+				       .credit = book->accounts[p->credit].key,
+				       .pending_id = p->pending_id,
+				       .amount = p->amount,
+				       .timeout_s = p->timeout_s,
+				       .code = p->code,
+				       .flags = p->flags & TRANSFER_FLAGS};
+	memcpy(transfer.user_data, p->user_data, sizeof transfer.user_data);
+	return transfer;
+}
+
 enum ol_transfer_state ol_book_transfer(const struct ol_book *book, struct ol_transfer *out,
 					struct ol_id id)
 {
 	const struct posted *p = find_posted(book, book_id_tag(book, id), id);
 	if (!p || is_forgotten(book, p))
 		return OL_TRANSFER_UNKNOWN;
-	if (out) {
-		*out = (struct ol_transfer){.id = p->id,
-					    .debit = book->accounts[p->debit].key,
-					    .credit = book->accounts[p->credit].key,
-					    .pending_id = p->pending_id,
-					    .amount = p->amount,
-					    .timeout_s = p->timeout_s,
-					    .code = p->code,
-					    .flags = p->flags & TRANSFER_FLAGS};
-		memcpy(out->user_data, p->user_data, sizeof out->user_data);
-	}
+	if (out)
+		*out = transfer_of(book, p);
 	switch (p->flags & STATE_MASK) {
 	case STATE_POSTED: return OL_TRANSFER_POSTED;
 	case STATE_RESERVED: return OL_TRANSFER_RESERVED;
@@ -258,6 +263,18 @@ static void due_purge(struct ol_book *book)
 	book->due_count = kept;
 	for (uint32_t i = kept / 2; i-- > 0;)
 		due_sift_down(book->due, kept, i);
+}
+
+bool ol_book_next_reserved(const struct ol_book *book, struct ol_transfer *out, uint32_t *at)
+{
+	while (*at < book->due_count) {
+		const struct due *due = &book->due[(*at)++];
+		if (!still_open(book, due))
+			continue;
+		*out = transfer_of(book, ring_at(book, due->position));
+		return true;
+	}
+	return false;
 }
 
 void book_due_push(struct ol_book *book, uint64_t at_ms, uint64_t position)

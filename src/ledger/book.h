@@ -318,6 +318,11 @@ enum ol_transfer_state {
 enum ol_transfer_state ol_book_transfer(const struct ol_book *book,
 					struct ol_transfer *transfer_out, struct ol_id id);
 
+/* The open reservations, in no order: the next one from number *at on (begin with 0), which moves
+ * on. False: no more. */
+bool ol_book_next_reserved(const struct ol_book *book, struct ol_transfer *transfer_out,
+			   uint32_t *at);
+
 /* Re-adds everything: debits equal credits in each currency, posted and pending; nobody without
  * OVERDRAFT is below zero; the open reservations are what the accounts say is pending. */
 OL_MUST_CHECK enum ol_status ol_book_check(const struct ol_book *book, struct ol_error *err);

@@ -347,6 +347,50 @@ static enum ol_status restore_listings(struct ol_economy *e, struct ol_error *er
 	return s == OL_OK ? r.status : s;
 }
 
+/* What the last life of this node held and never ended: nobody can answer it any more. */
+struct left_over {
+	struct ol_transfer *voids;
+	uint32_t count;
+	bool failed;
+};
+
+static void find_left_over(void *context, const struct ol_book *book)
+{
+	struct left_over *l = context;
+	struct ol_transfer held;
+
+	l->voids = calloc(ol_book_pending_count(book) + 1, sizeof *l->voids);
+	l->failed = !l->voids;
+	for (uint32_t at = 0; !l->failed && ol_book_next_reserved(book, &held, &at);)
+		if (held.code == OL_CODE_PRICE && held.credit.kind == OL_ACCOUNT_CLEARING)
+			l->voids[l->count++] = (struct ol_transfer){.debit = held.debit,
+								    .credit = held.credit,
+								    .pending_id = held.id,
+								    .code = OL_CODE_PRICE,
+								    .flags = OL_TRANSFER_VOID};
+}
+
+static enum ol_status release_left_over(struct ol_bookkeeper *keeper, struct ol_error *err)
+{
+	uint8_t results[1024];
+	struct left_over l = {0};
+	enum ol_status s = ol_bookkeeper_look(keeper, find_left_over, &l, err);
+
+	if (s == OL_OK && l.failed)
+		s = ol_fail(err, OL_ERR_FULL, "out of memory for the reservations");
+	for (uint32_t done = 0; done < l.count && s == OL_OK; done += sizeof results) {
+		const uint32_t count = OL_MIN(l.count - done, (uint32_t)sizeof results);
+		for (uint32_t i = 0; i < count; i++)
+			l.voids[done + i].id = ol_bookkeeper_id(keeper);
+		struct ol_batch batch = {
+			.postings = {.transfers = l.voids + done, .transfer_count = count},
+			.transfer_results = results};
+		s = ol_bookkeeper_post(keeper, &batch, OL_DURABLE, err);
+	}
+	free(l.voids);
+	return s;
+}
+
 static enum ol_status open_inside(struct ol_economy *e, struct ol_error *err)
 {
 	struct ol_cashier_options cashier = {.sign = ol_books_sign,
@@ -366,6 +410,8 @@ static enum ol_status open_inside(struct ol_economy *e, struct ol_error *err)
 		s = ol_books_open(&e->books, e->o.home, &books, err);
 		e->books_open = s == OL_OK;
 	}
+	if (s == OL_OK)
+		s = release_left_over(e->books.keeper, err);
 	if (s == OL_OK)
 		s = read_secret(cashier.secret, e->o.home, err);
 	if (s == OL_OK) {

@@ -1,10 +1,12 @@
 #include "node/replay.h"
 
 #include "base/clock.h"
+#include "model/embedding.h"
 #include "node/generate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Rows a step: enough to keep the matmuls busy, few enough that the logits stay small. */
 enum { CHUNK_MAX = 128 };
@@ -171,6 +173,39 @@ enum ol_status ol_replay_answer(struct ol_replay *replay, struct ol_runtime *run
 	ol_sampler_close(r.sampler);
 	free(r.logits);
 	replay->seconds = ol_clock_seconds() - start;
+	return s;
+}
+
+enum ol_status ol_replay_embedding(float *out, struct ol_runtime *runtime, const int32_t *prompt,
+				   size_t count, struct ol_error *err)
+{
+	const struct ol_kernels *kernels = ol_engine_kernels(runtime->engine);
+	const int n = ol_model_config(runtime->model)->hidden;
+	const size_t chunk = (size_t)OL_MIN(CHUNK_MAX, ol_engine_step_rows(runtime->engine));
+	float *hidden = malloc(chunk * (size_t)n * sizeof *hidden);
+	struct ol_session *session = NULL;
+	enum ol_status s =
+		hidden && count > 0 ? ol_session_open(&session, runtime->engine) : OL_ERR_FULL;
+
+	if (s != OL_OK)
+		s = ol_fail(err, s, "out of memory for an embedding");
+	memset(out, 0, (size_t)n * sizeof *out);
+	for (size_t done = 0; done < count && s == OL_OK;) {
+		const int rows = (int)OL_MIN(chunk, count - done);
+		struct ol_run run = {.session = session,
+				     .tokens = prompt + done,
+				     .count = rows,
+				     .hidden = hidden,
+				     .adapter = ol_runtime_adapter(runtime)};
+		s = ol_engine_step(runtime->engine, &run, 1, err);
+		if (s == OL_OK)
+			ol_embedding_add(out, kernels, hidden, rows, n);
+		done += (size_t)rows;
+	}
+	if (s == OL_OK)
+		ol_embedding_finish(out, (int)count, n);
+	ol_session_close(session);
+	free(hidden);
 	return s;
 }
 

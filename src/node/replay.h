@@ -52,6 +52,10 @@ struct ol_replay {
 OL_MUST_CHECK enum ol_status ol_replay_answer(struct ol_replay *replay, struct ol_runtime *runtime,
 					      const struct ol_replay_job *job,
 					      struct ol_error *err);
+/* A prompt's embedding (model/embedding.h), hidden floats. */
+OL_MUST_CHECK enum ol_status ol_replay_embedding(float *out, struct ol_runtime *runtime,
+						 const int32_t *prompt, size_t count,
+						 struct ol_error *err);
 /* In words: "same bits", "choice 0, token 17: claimed 42, the model says 99". */
 void ol_replay_text(char *text, size_t size, const struct ol_replay *replay);
 

@@ -416,6 +416,37 @@ static enum ol_status replay(struct ol_verification *v, struct ol_runtime *runti
 	return s;
 }
 
+/* A choice's "tokens" are the bits of its vector. */
+static enum ol_status replay_embeddings(struct ol_verification *v, struct ol_runtime *runtime,
+					const struct ol_opening *o, struct ol_error *err)
+{
+	const size_t n = (size_t)ol_model_config(runtime->model)->hidden;
+	struct ol_engine_options engine = {.kv_type = (enum ol_kv_type)v->receipt.kv_type};
+	float *vector = malloc(n * sizeof *vector);
+	bool same = true;
+	enum ol_status s = vector ? ol_runtime_environment(&engine, err)
+				  : ol_fail(err, OL_ERR_FULL, "out of memory for the replay");
+
+	engine.kv_positions = longest(&v->receipt, o);
+	if (s == OL_OK)
+		s = ol_runtime_start(runtime, &engine, err);
+	for (size_t i = 0; i < o->prompt_count && same && s == OL_OK; i++) {
+		s = ol_replay_embedding(vector, runtime, o->prompts[i].tokens, o->prompts[i].count,
+					err);
+		v->positions += o->prompts[i].count;
+		same = s == OL_OK && o->choices[i].count == n &&
+		       memcmp(vector, o->choices[i].tokens, n * sizeof *vector) == 0;
+		if (s == OL_OK && !same)
+			SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE,
+			    "the vector of prompt %zu is another", i);
+	}
+	if (s == OL_OK && same)
+		SAY(v, OL_CHECK_ANSWER, OL_CHECK_TRUE, "same bits (%zu vectors of %zu)",
+		    o->prompt_count, n);
+	free(vector);
+	return s;
+}
+
 static enum ol_status check_answer(struct ol_verification *v, const struct ol_verify_job *job,
 				   struct ol_error *err)
 {
@@ -428,8 +459,8 @@ static enum ol_status check_answer(struct ol_verification *v, const struct ol_ve
 	} else if (!ready || !opened) {
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "needs %s",
 		    !opened ? "the opening" : "the models");
-	} else if (v->receipt.work != OL_WORK_ANSWERS) {
-		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "this kind is not replayed yet");
+	} else if (v->receipt.work == OL_WORK_EMBEDDINGS) {
+		s = replay_embeddings(v, &runtime, job->opening, err);
 	} else if (job->opening->stop_count > OL_STOPS_MAX) {
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE, "more stop texts than there can be");
 	} else {
