@@ -151,6 +151,22 @@ def check_unit(root, scratch):
         print("systemd-analyze security says nothing here: %s" % result.stderr.strip())
 
 
+def check_settings(program, scratch):
+    """The settings that are shipped, as they are and with every option that they show."""
+    text = read(os.path.join(SOURCE, "packaging/openledger.conf"))
+    shown = re.findall(r"^#([\w-]+) = (.+)$", text, re.M)
+    check("the settings show options", len(shown) >= 8)
+    path = os.path.join(scratch, "openledger.conf")
+    for name, content in (("as shipped", text),
+                          ("with all", re.sub(r"^#([\w-]+ = )", r"\1", text, flags=re.M))):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content)
+        result = run(program, "serve", "--config", path, "--check-config")
+        check("the settings " + name, result.returncode == 0, result.stderr)
+    for key, value in shown:
+        check("the setting " + key, re.search(r"^%s = " % key, result.stdout, re.M), result.stdout)
+
+
 def check_package(scratch):
     if not have("dpkg-deb") or not have("dpkg-shlibdeps"):
         return
@@ -207,6 +223,7 @@ def main():
         check_man(root, names, table)
         check_completions(root, names, table)
         check_unit(root, scratch)
+        check_settings(program, scratch)
         check_package(scratch)
     finally:
         shutil.rmtree(scratch)

@@ -1,8 +1,11 @@
 /* openledger serve: the base and its adapters over HTTP. */
 #define _GNU_SOURCE /* ppoll */
+#include "base/clock.h"
 #include "base/metrics.h"
+#include "base/notify.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "http/confine.h"
 #include "http/files_routes.h"
 #include "http/guard.h"
 #include "http/ledger_routes.h"
@@ -18,8 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -289,22 +290,22 @@ static enum ol_status open_server(struct serving *v, const struct serve_line *li
 
 /* --- running --------------------------------------------------------------- */
 
-/* Tells systemd, if it asked to be told ($NOTIFY_SOCKET). */
-static void notify(const char *state)
+/* A sanitizer asks the kernel for more than a server may. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define SANITIZED false
+#endif
+
+/* From here on strangers are read: the process gives up what it does not need for that. Where the
+ * kernel has no such filters, it serves all the same, and says so. */
+static void confine(void)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof address.sun_path)
-		return;
-	memcpy(address.sun_path, path, strlen(path));
-	if (*path == '@')
-		address.sun_path[0] = '\0';
-	const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, size);
-	(void)close(fd);
+	struct ol_error err;
+	if (!SANITIZED && ol_http_confine(false, &err) != OL_OK)
+		fprintf(stderr, "openledger: %s; it serves without that protection\n", err.text);
 }
 
 static void greet(const struct serving *v)
@@ -326,8 +327,21 @@ static void greet(const struct serving *v)
 	(void)fflush(stdout);
 }
 
-static void wait_for_signal(void)
+/* The watchdog hears of us only while the threads of server and model get on. */
+static void beat_once(struct serving *v, const struct ol_notify *notify, double *next)
 {
+	struct ol_service_stats stats;
+	if (notify->watchdog_seconds <= 0.0 || ol_clock_seconds() < *next)
+		return;
+	ol_service_stats(v->service, &stats); /* stands still if the model's thread does */
+	if (ol_http_server_healthy(v->server))
+		ol_notify_send(notify, "WATCHDOG=1");
+	*next = ol_clock_seconds() + notify->watchdog_seconds / 3.0;
+}
+
+static void wait_for_signal(struct serving *v, const struct ol_notify *notify)
+{
+	double next = 0.0;
 	sigset_t all, before;
 	struct timespec beat = {.tv_sec = 1};
 	(void)sigemptyset(&all);
@@ -335,8 +349,10 @@ static void wait_for_signal(void)
 	(void)sigaddset(&all, SIGTERM);
 	/* A signal between the question and the sleep must not be slept through. */
 	(void)pthread_sigmask(SIG_BLOCK, &all, &before);
-	while (!ol_interrupted())
+	while (!ol_interrupted()) {
+		beat_once(v, notify, &next);
 		(void)ppoll(NULL, 0, &beat, &before);
+	}
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
@@ -344,7 +360,6 @@ static void wait_for_signal(void)
 static void drain(struct serving *v, const struct serve_line *line)
 {
 	fprintf(stderr, "openledger: stopping; requests under way have %d s\n", line->drain);
-	notify("STOPPING=1");
 	v->openai.draining = true;
 	ol_service_drain(v->service);
 	ol_http_server_stop(v->server, (uint32_t)line->drain * 1000u);
@@ -379,10 +394,12 @@ static void close_all(struct serving *v)
 
 static enum ol_status serve(const struct serve_line *line, struct ol_error *err)
 {
+	struct ol_notify notify;
 	struct serving *v = calloc(1, sizeof *v);
 	if (!v)
 		return ol_fail(err, OL_ERR_FULL, "out of memory");
 	(void)pthread_mutex_init(&v->lock, NULL);
+	ol_notify_open(&notify);
 	/* First of all, while there is one thread. */
 	enum ol_status s = ol_launcher_start(&v->launcher, "/proc/self/exe", err);
 	if (s == OL_OK)
@@ -394,11 +411,14 @@ static enum ol_status serve(const struct serve_line *line, struct ol_error *err)
 		s = open_server(v, line, err);
 	if (s == OL_OK) {
 		greet(v);
-		notify("READY=1");
-		wait_for_signal();
+		confine();
+		ol_notify_send(&notify, "READY=1");
+		wait_for_signal(v, &notify);
+		ol_notify_send(&notify, "STOPPING=1");
 		drain(v, line);
 	}
 	close_all(v);
+	ol_notify_close(&notify);
 	return s;
 }
 

@@ -77,6 +77,22 @@ void ol_log_event(struct ol_http_server *server, enum ol_http_log level, const c
 	end_line(server, &line);
 }
 
+/* A note never stands beside a field of the same name: a line would be ambiguous. */
+static void append_key(struct ol_buf *out, const char *key)
+{
+	static const char *const taken[] = {"time",  "level",   "event",    "id",    "method",
+					    "route", "status",  "bytes_in", "bytes", "ms",
+					    "end",   "account", "key"};
+	ol_buf_append_text(out, ",");
+	for (size_t i = 0; i < OL_ARRAY_LEN(taken); i++)
+		if (strcmp(taken[i], key) == 0) {
+			ol_buf_printf(out, "\"route_%s\":", key);
+			return;
+		}
+	append_json(out, key);
+	ol_buf_append_text(out, ":");
+}
+
 static void write_line(struct ol_http_request *r, const char *level, double ms)
 {
 	struct ol_buf line;
@@ -94,13 +110,11 @@ static void write_line(struct ol_http_request *r, const char *level, double ms)
 	append_field(&line, "key", r->caller.key_id);
 	for (int i = 0; i < r->note_count; i++) {
 		const struct ol_http_note *n = &r->notes[i];
-		if (n->text) {
-			append_field(&line, n->key, n->text);
-		} else {
-			ol_buf_append_text(&line, ",");
-			append_json(&line, n->key);
-			ol_buf_printf(&line, ":%lld", (long long)n->number);
-		}
+		append_key(&line, n->key);
+		if (n->text)
+			append_json(&line, n->text);
+		else
+			ol_buf_printf(&line, "%lld", (long long)n->number);
 	}
 	end_line(r->server, &line);
 }

@@ -169,6 +169,9 @@ uint16_t ol_http_server_port(const struct ol_http_server *server);
 /* "http://127.0.0.1:8080" */
 const char *ol_http_server_url(const struct ol_http_server *server);
 
+/* False when the server's own threads do not get on: for a watchdog. */
+bool ol_http_server_healthy(const struct ol_http_server *server);
+
 /* Takes no more connections, lets what is under way end for drain_ms, then ends the rest: streams
  * with an error chunk, waiting requests with 503; their on_gone is called, and their owners still
  * have to finish them. When it returns, no client is connected. May be called once, not from a

@@ -36,6 +36,7 @@ enum {
 	OL_HTTP_TICK = 100,             /* ms: how exactly the watcher keeps times    */
 	OL_HTTP_LINGER_TIME = 3000,     /* ms to read an answer sent before the body's end */
 	OL_HTTP_REFUSED_TIME = 3000,    /* ms that a connection over a limit may take  */
+	OL_HTTP_STUCK_TIME = 10000,     /* ms in which threads that live would have acted */
 	OL_HTTP_SPARE_CONNECTIONS = 64, /* to tell those over the limit that they are */
 	OL_HTTP_SET_HEADERS_MAX = 16,
 	OL_HTTP_URL_MAX = 80,
@@ -189,6 +190,8 @@ struct ol_http_server {
 	bool watching;
 	int watch_epoll, watch_event;
 	_Atomic bool watch_stop;
+	_Atomic int64_t ticked; /* ms: when the watcher last went round    */
+	_Atomic uint32_t stuck; /* connections that nobody closes though shut */
 
 	/* Metrics. */
 	struct ol_gauge *connections_gauge, *active_gauge;

@@ -246,6 +246,7 @@ static uint32_t shut_idle(struct ol_http_server *server, bool all, uint32_t *ope
 		    (all && conn->state != OL_CONN_FREE && conn->state != OL_CONN_CLOSED)) {
 			shutdown(conn->fd, SHUT_RDWR);
 			conn->state = OL_CONN_CLOSED;
+			conn->deadline = ol_http_now() + OL_HTTP_STUCK_TIME;
 		}
 	}
 	const uint32_t active = server->active;

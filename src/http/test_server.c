@@ -40,6 +40,7 @@ static void echo(void *self, struct ol_http_request *request)
 	(void)self;
 	ol_http_note(request, "model", "m\"\n");
 	ol_http_note_number(request, "tokens", 7);
+	ol_http_note_number(request, "bytes", 8);
 	ol_http_reply_json(request, 200,
 			   json_pack("{s:s?,s:s?,s:s?,s:s?,s:s,s:i,s:s}", "id", id, "rest", rest,
 				     "q", q, "header", h, "body", body, "size", (int)size,
@@ -1020,6 +1021,8 @@ static void test_log(void **state)
 					    "someone");
 			assert_string_equal(json_string_value(json_object_get(object, "model")),
 					    "m\"\n");
+			assert_int_equal(json_integer_value(json_object_get(object, "route_bytes")),
+					 8);
 			assert_int_equal(json_integer_value(json_object_get(object, "tokens")), 7);
 			assert_int_equal(json_integer_value(json_object_get(object, "bytes_in")),
 					 6);

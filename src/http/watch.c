@@ -88,7 +88,7 @@ static void shut(struct ol_conn *conn, const char *last_words, size_t size)
 		(void)!send(conn->fd, last_words, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(conn->fd, SHUT_RDWR);
 	conn->state = OL_CONN_CLOSED;
-	conn->deadline = 0;
+	conn->deadline = ol_http_now() + OL_HTTP_STUCK_TIME;
 }
 
 /* With server->lock held: the time of a connection has come. */
@@ -122,8 +122,8 @@ void ol_conn_nudge(struct ol_conn *conn)
 }
 
 /* One connection's turn; true with a request to be dropped, or judged if it is a stream. */
-static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, int64_t now,
-				     const struct ol_buf *words)
+static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, uint32_t *stuck,
+				     int64_t now, const struct ol_buf *words)
 {
 	*stream = conn->state == OL_CONN_STREAM;
 	if (*stream)
@@ -133,6 +133,10 @@ static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, int64_t
 		ol_conn_nudge(conn);
 	if (conn->state == OL_CONN_FREE || conn->deadline == 0 || now < conn->deadline)
 		return NULL;
+	if (conn->state == OL_CONN_CLOSED) {
+		(*stuck)++;
+		return NULL;
+	}
 	const bool lingering = conn->state == OL_CONN_LINGER;
 	struct ol_http_request *r = lingering ? NULL : borrow(conn);
 	if (r)
@@ -144,11 +148,12 @@ static struct ol_http_request *visit(struct ol_conn *conn, bool *stream, int64_t
 static void tick(struct ol_http_server *server, const struct ol_buf *words)
 {
 	const int64_t now = ol_http_now();
+	uint32_t stuck = 0;
 	for (uint32_t i = 0; i < server->conn_count; i++) {
 		struct ol_conn *conn = &server->conns[i];
 		bool stream;
 		pthread_mutex_lock(&server->lock);
-		struct ol_http_request *r = visit(conn, &stream, now, words);
+		struct ol_http_request *r = visit(conn, &stream, &stuck, now, words);
 		pthread_mutex_unlock(&server->lock);
 		if (!r)
 			continue;
@@ -164,6 +169,14 @@ static void tick(struct ol_http_server *server, const struct ol_buf *words)
 		}
 		ol_request_unref(r);
 	}
+	atomic_store(&server->stuck, stuck);
+	atomic_store(&server->ticked, now);
+}
+
+bool ol_http_server_healthy(const struct ol_http_server *server)
+{
+	return atomic_load(&server->stuck) == 0 &&
+	       ol_http_now() - atomic_load(&server->ticked) < OL_HTTP_STUCK_TIME;
 }
 
 static void *watch(void *self)
@@ -205,6 +218,7 @@ enum ol_status ol_watch_open(struct ol_http_server *server)
 	    pthread_create(&server->watcher, NULL, watch, server) != 0)
 		return OL_ERR_IO;
 	server->watching = true;
+	atomic_store(&server->ticked, ol_http_now());
 	return OL_OK;
 }
 
