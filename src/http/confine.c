@@ -280,19 +280,19 @@ static int add_looked_at(scmp_filter_ctx filter, bool dial)
 	failed |= seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	for (size_t i = 0; i < OL_ARRAY_LEN(ioctls); i++)
 		failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-					   SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+					   SCMP_A1(SCMP_CMP_EQ, ioctls[i], 0));
 	for (size_t i = 0; i < OL_ARRAY_LEN(options); i++)
 		failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-					   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)options[i]));
+					   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)options[i], 0));
 	/* Limits may be read. */
 	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
-				   SCMP_A2(SCMP_CMP_EQ, 0));
+				   SCMP_A2(SCMP_CMP_EQ, 0, 0));
 	if (!dial)
 		return failed;
 	failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 0);
 	for (size_t i = 0; i < OL_ARRAY_LEN(families); i++)
 		failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-					   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+					   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
 	return failed;
 }
 
