@@ -218,12 +218,16 @@ static enum ol_status train(struct work *work, struct ol_error *err)
 	struct ol_job_extra extra;
 	double valid;
 	char field[64], hex[2 * OL_SHA256_BYTES + 1];
-	struct ol_train_request q = {
-		.format = OL_DATA_AUTO,
-		.resume = true,
-		.replace = true, /* a run that died after installing */
-		.code = work->w->code,
-		.watch = {on_notice, on_start, on_step, on_sample, on_saved, NULL, work}};
+	struct ol_train_request q = {.format = OL_DATA_AUTO,
+				     .resume = true,
+				     .replace = true, /* a run that died after installing */
+				     .code = work->w->code,
+				     .watch = {.notice = on_notice,
+					       .start = on_start,
+					       .step = on_step,
+					       .sample = on_sample,
+					       .saved = on_saved,
+					       .context = work}};
 	if (json_unpack(work->job, "{s:s, s:s, s:s, s:s, s:I, s:I, s?s, s?s, s?o, s?o}", "base",
 			&base, "model", &model, "data", &data, "method", &method, "seed", &seed,
 			"memory_max", &memory, "validation", &validation, "from", &from,
