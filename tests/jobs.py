@@ -136,15 +136,15 @@ def trainers_of(home):
 
 def check_training_survives_kill(server, home):
     file = upload(server)
-    plain = await_job(server, create(server, file, "plain", 300), lambda job: False)
+    plain = await_job(server, create(server, file, "plain", 120), lambda job: False)
     check("a job succeeds", plain["status"] == "succeeded", plain)
     expected = plain["openledger"]["adapter_sha256"]
     name = plain["fine_tuned_model"]
     answer = server.ask_json("POST", "/v1/completions", {"model": name, "prompt": "2 and 2 are",
                                                          "max_tokens": 4})
     check("its model is served at once", answer["model"] == name, answer)
-    killed = create(server, file, "killed", 300)
-    now = await_job(server, killed, lambda job: job["openledger"]["step"] >= 40)
+    killed = create(server, file, "killed", 120)
+    now = await_job(server, killed, lambda job: job["openledger"]["step"] >= 25)
     check("it is under way", now["status"] == "running", now)
     trainers = trainers_of(home)
     check("one trainer at work", len(trainers) == 1, trainers)

@@ -63,7 +63,9 @@ static int be_trainer(const char *folder)
 	json_error_t why;
 	OL_ASSERT(ol_path_join(path, NULL, folder, "/job.json", "") == OL_OK);
 	json_t *job = json_load_file(path, 0, &why);
-	const char *model = json_string_value(json_object_get(job, "model"));
+	char model[OL_NAME_MAX + 1];
+	snprintf(model, sizeof model, "%s", json_string_value(json_object_get(job, "model")));
+	json_decref(job);
 	signal(SIGTERM, on_term);
 	if (strstr(model, ":crash-once:") && is_first_attempt(folder)) {
 		say("{\"type\":\"start\",\"step\":0,\"steps\":9}");
@@ -93,7 +95,6 @@ static int be_trainer(const char *folder)
 		say("{\"type\":\"done\",\"sha256\":\"00\",\"step\":9,\"tokens\":90}");
 		return 0;
 	}
-	json_decref(job);
 	const struct ol_job_work work = {.folder = folder, .fd = 1, .stopped = stopped};
 	return ol_job_work(&work) ? 0 : 1;
 }
