@@ -398,6 +398,74 @@ def check_reproduce(folder):
     refused("it has changed since", "reproduce", "kept")
 
 
+def check_attribution(folder):
+    """Who shaped an answer: index, attribute, audit, fidelity."""
+    data = os.path.join(folder, "data")
+    made, _ = train("-d", data, "--steps", "24", "--name", "shared", "-q")
+    plain, _ = train("-d", data, "--steps", "24", "--name", "plain", "-q", "--no-index")
+    check("an index where contributors are known", len(made["index"] or "") == 64 and
+          plain["index"] is None and made["adapter_sha256"] == plain["adapter_sha256"], made)
+    for env in ({"OPENLEDGER_THREADS": "1"}, {"OPENLEDGER_ISA": "scalar"}):
+        out, _ = run("index", "plain", "--json", env=env)
+        check("the same root with %s" % env, json.loads(out)["index"] == made["index"], out)
+    with open(home_path("adapters", "plain", "manifest.json")) as f:
+        check("the manifest names it", json.load(f)["attribution"] ==
+              {"index": made["index"], "fidelity": None})
+    out, _ = run("reproduce", "plain", "--json")
+    check("an index changes no adapter", json.loads(out)["same"] is True, out)
+    ask = ("attribute", "-m", "shared", "-p", "What is 7?", "-r", "the 1", "--json")
+    told = json.loads(run(*ask)[0])
+    same = json.loads(run(*ask, env={"OPENLEDGER_ISA": "scalar", "OPENLEDGER_THREADS": "1"})[0])
+    for answer in (told, same):
+        answer.pop("seconds")
+    check("the same shares on every machine", told == same, (told, same))
+    check("shares are the whole or nothing", sum(c["share_ppb"] for c in told["contributors"]) ==
+          (10 ** 9 if told["clear"] else 0) and told["index"] == made["index"] and
+          {c["contributor"] for c in told["contributors"]} == {"Ann", "Bob"} and
+          told["confidence"] == "normal" and len(told["examples"]) == 5, told)
+    out, _ = run("attribute", "-m", "shared", "-p", "What is 7?", "--top", "2", "--gain")
+    check("a picture of it", "Ann" in out and "Bob" in out and "share table" in out and
+          "under the base alone" in out, out)
+    audit = json.loads(run("audit", "shared", "--without", "Ann", "-p", "What is 7?", "-r", "the 1",
+                           "--json")[0])
+    check("without Ann her examples are harder", audit["own"]["loss_without"] >
+          audit["own"]["loss_with"] and audit["removed"] + audit["kept"] < 60 and
+          audit["answer"]["score"] is not None, audit)
+    study = ("fidelity", "shared", "--subsets", "3", "--shapley", "--json")
+    first, again = json.loads(run(*study)[0]), json.loads(run(*study)[0])
+    check("a study is kept and goes on", first["retrained"] > 0 and again["retrained"] == 0 and
+          first["lds"] == again["lds"] and -1 <= first["lds"] <= 1 and
+          0 <= first["shapley"] <= 1, (first, again))
+    with open(home_path("adapters", "shared", "README.md")) as f:
+        check("the card tells how far to trust it", "3 random subsets" in f.read())
+    after, _ = train("-d", os.path.join(data, "a.jsonl"), "--from", "shared", "--steps", "4",
+                     "--name", "child", "-q")
+    out = json.loads(run("index", "child", "--json")[0])
+    check("a parent's contributors stay", out["index"] == after["index"] and
+          out["examples"] > 60 and out["clusters"] < out["examples"], out)
+    check_attribution_refusals(data)
+
+
+def check_attribution_refusals(data):
+    refused("attribute needs an adapter", "attribute", "-p", "x")
+    refused("gave none of the examples", "audit", "shared", "--without", "Cyd")
+    refused("audit takes one ADAPTER", "audit", "shared")
+    refused("say with -d which data", "index", "verse")
+    refused("is no range", "index", "shared", "--layers", "3-1")
+    refused("attributed yet", "index", "by-dpo")
+    out = json.loads(run("index", "verse", "-d", data, "--json")[0])
+    told = json.loads(run("attribute", "-m", "verse", "-p", "What is 7?", "-r", "the 1",
+                          "--json")[0])
+    check("an adapter made elsewhere: low confidence", told["confidence"] == "low" and
+          told["index"] == out["index"], told)
+    with open(home_path("adapters", "shared", "attribution.index"), "r+b") as f:
+        f.seek(2000)
+        byte = f.read(1)
+        f.seek(2000)
+        f.write(bytes([byte[0] ^ 1]))
+    refused("damaged", "attribute", "-m", "shared", "-p", "What is 7?", "-r", "the 1")
+
+
 def check_resume(folder):
     """Killed, stopped and gone on with: the bits of the uninterrupted run."""
     data = os.path.join(folder, "data")
@@ -529,6 +597,7 @@ def main():
         check_adapters(folder)
         check_train(folder)
         check_reproduce(folder)
+        check_attribution(folder)
         check_resume(folder)
         check_trouble(folder)
         check_eval(folder)

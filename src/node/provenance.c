@@ -113,17 +113,19 @@ static enum ol_status open_records(struct ol_provenance *p, const char *const *d
 	enum ol_status s = OL_OK;
 	if (!paths)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for the data");
+	/* What an adapter that training went on from was made of is named, too, but without a path;
+	 * the snapshot's hash tells whether the others are all. */
 	for (size_t i = 0; s == OL_OK && i < m->source_count; i++) {
 		const struct ol_manifest_source *source = &m->sources[i];
-		if (!source->path)
-			s = ol_fail(err, OL_ERR_NOT_FOUND,
-				    "the manifest does not say where %s lay: give the data with -d",
-				    source->file);
-		else if (!is_listed(paths, count, source->path)) {
+		if (source->path && !is_listed(paths, count, source->path)) {
 			s = check_file(source, err);
 			paths[count++] = source->path;
 		}
 	}
+	if (s == OL_OK && count == 0)
+		s = ol_fail(err, OL_ERR_NOT_FOUND,
+			    "the manifest does not say where %s lay: give the data with -d",
+			    m->source_count > 0 ? m->sources[0].file : "the data");
 	if (s == OL_OK)
 		s = ol_records_open(&p->records, paths, count, m->format, err);
 	free(paths);
