@@ -1,12 +1,12 @@
 /* A serving node under load, in one process (node/service.h; HTTP adds a few microseconds a token):
  *
- *     bench_serve streams    [options]   1, 8, 32, 64 streams: time to first token, gaps, tokens/s
- *     bench_serve prefill    [options]   a prompt of 4,000 tokens beside 8 streams: their longest gap
- *     bench_serve adapters   [options]   32 streams under none and under 32 adapters, in turn; 1,000
- *                                        adapters in a Zipf mix
- *     bench_serve cold       [options]   adapters whose files are in no cache: what they add to the
- *                                        time to first token
- *     bench_serve registered [options]   10,000 adapters: time to open, memory
+ *     bench_serve streams      1, 8, 32, 64 streams: time to first token, gaps, tokens/s
+ *     bench_serve prefill      a prompt of 4,000 tokens beside 8 streams: their longest gap
+ *     bench_serve adapters     32 streams under none and under 32 adapters, in turn; 1,000 adapters
+ *                              in a Zipf mix
+ *     bench_serve cold         adapters whose files are in no cache: what they add to the time to
+ *                              first token
+ *     bench_serve registered   10,000 adapters: time to open, memory
  *
  * --shape m110|m430|tiny (m110), --weights q8|q4|bf16|f32 (q8), --rank 16, --tokens 64 (of an
  * answer), --count N (adapters, where it is not said), --folder DIR (for adapters; the default is
