@@ -22,6 +22,7 @@ int ol_command_train(int argc, char **argv);
 int ol_command_eval(int argc, char **argv);
 int ol_command_reproduce(int argc, char **argv);
 int ol_command_signer(int argc, char **argv);
+int ol_command_ledger(int argc, char **argv);
 int ol_command_account(int argc, char **argv);
 int ol_command_witness(int argc, char **argv);
 int ol_command_log(int argc, char **argv);

@@ -36,6 +36,7 @@ static const struct {
 	 ol_command_serve},
 	{"verify", "is a receipt true: everything on it computed again", ol_command_verify},
 	{"keys", "API keys: who may use this node, for what, and how much", ol_command_keys},
+	{"ledger", "the books: check, rebuild, statements, events", ol_command_ledger},
 	{"account", "EVM accounts: make, list, import, export", ol_command_account},
 	{"log", "public logs: follow one, check a proof", ol_command_log},
 	{"witness", "cosign other people's logs while they only grow", ol_command_witness},

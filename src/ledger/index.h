@@ -58,8 +58,10 @@ OL_MUST_CHECK enum ol_status ol_ledger_index_rebuild(const char *path,
 OL_MUST_CHECK enum ol_status ol_ledger_index_position(struct ol_ledger_index *index,
 						      struct ol_journal_mark *mark_out,
 						      struct ol_error *err);
-/* SHA-256 over position and all rows in order: equal for equal content. */
+/* SHA-256 over position and all rows in order: equal for equal content. mark_out (or NULL): the
+ * position that it is of. */
 OL_MUST_CHECK enum ol_status ol_ledger_index_digest(struct ol_ledger_index *index, uint8_t out[32],
+						    struct ol_journal_mark *mark_out,
 						    struct ol_error *err);
 
 /* ---- Events ------------------------------------------------------------ */

@@ -396,7 +396,7 @@ static void hash_row(struct ol_sha256 *hash, sqlite3_stmt *statement)
 }
 
 enum ol_status ol_ledger_index_digest(struct ol_ledger_index *index, uint8_t out[32],
-				      struct ol_error *err)
+				      struct ol_journal_mark *mark_out, struct ol_error *err)
 {
 	static const char *const tables[] = {
 		"SELECT name, value FROM meta ORDER BY name",
@@ -413,6 +413,8 @@ enum ol_status ol_ledger_index_digest(struct ol_ledger_index *index, uint8_t out
 	int code = sqlite3_exec(index->db, "BEGIN", NULL, NULL, NULL);
 	if (code != SQLITE_OK)
 		s = index_fail(index, code, "BEGIN", err);
+	if (s == OL_OK && mark_out)
+		s = index_position(index, mark_out, err);
 	for (size_t i = 0; s == OL_OK && i < OL_ARRAY_LEN(tables); i++) {
 		const uint8_t table = (uint8_t)i;
 		struct question q;

@@ -20,6 +20,24 @@ static enum ol_status mirror_fetch(void *self, struct ol_buf *out, const char *n
 	return m->store->source.fetch(m->store->source.self, out, name, err);
 }
 
+/* A partial tile may be gone because the full one took its place: its beginning is the same. */
+static enum ol_status fetch_beginning(struct mirror *m, struct ol_buf *out, const char *name,
+				      size_t size, struct ol_error *err)
+{
+	struct ol_tile tile;
+	char full[OL_TILE_PATH_MAX];
+	const enum ol_status s = mirror_fetch(m, out, name, err);
+	if (s != OL_ERR_NOT_FOUND || !ol_tile_path_parse(&tile, name) ||
+	    tile.width == OL_TILE_WIDTH)
+		return s;
+	tile.width = OL_TILE_WIDTH;
+	ol_tile_path(full, &tile);
+	if (mirror_fetch(m, out, full, NULL) != OL_OK)
+		return s; /* the sentence about the first */
+	out->size = OL_MIN(out->size, size);
+	return OL_OK;
+}
+
 static enum ol_status mirror_put(void *self, const char *name, const void *bytes, size_t size,
 				 struct ol_error *err)
 {
@@ -29,7 +47,7 @@ static enum ol_status mirror_put(void *self, const char *name, const void *bytes
 	if (!m->compare)
 		return m->store->put(m->store->self, name, bytes, size, err);
 	ol_buf_init(&there, OL_BUNDLE_BYTES_MAX);
-	enum ol_status s = mirror_fetch(self, &there, name, err);
+	enum ol_status s = fetch_beginning(m, &there, name, size, err);
 	if (s == OL_ERR_NOT_FOUND)
 		s = ol_fail(err, OL_ERR_INPUT,
 			    "%s is missing in the public log: openledger ledger rebuild", name);

@@ -266,7 +266,7 @@ static void check_all(struct world *w)
 
 static void digest(uint8_t out[32], struct ol_ledger_index *index)
 {
-	MUST(ol_ledger_index_digest(index, out, &why));
+	MUST(ol_ledger_index_digest(index, out, NULL, &why));
 }
 
 static void digest_of_rebuilt(uint8_t out[32], struct world *w)

@@ -112,7 +112,8 @@ static enum ol_status open_keeper(struct ol_books *books, const struct ol_books_
 		.ledger = {.disk = books->disk,
 			   .clock = o->clock ? *o->clock : ol_clock_system,
 			   .random = o->random ? *o->random : ol_random_system,
-			   .limits = o->limits.accounts_max > 0 ? o->limits : OL_BOOKS_LIMITS},
+			   .limits = o->limits.accounts_max > 0 ? o->limits : OL_BOOKS_LIMITS,
+			   .journal = o->journal},
 		.on_commit = on_commit,
 		.context = books};
 	return ol_bookkeeper_open(&books->keeper, &books->opening, &options, err);

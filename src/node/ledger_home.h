@@ -17,7 +17,6 @@
 #include "node/log_signer.h"
 #include "node/signer.h"
 
-
 struct ol_ledger_home {
 	char folder[OL_PATH_MAX], index[OL_PATH_MAX], key[OL_PATH_MAX], log[OL_PATH_MAX],
 		signer[OL_PATH_MAX];
@@ -36,6 +35,7 @@ struct ol_books_options {
 	struct ol_book_limits limits; /* OL_BOOKS_LIMITS                                      */
 	const struct ol_clock *clock; /* the system's                                         */
 	const struct ol_random *random;
+	struct ol_journal_options journal; /* its own */
 	/* The node's key, borrowed: it signs checkpoints (and what ol_books_sign is given). NULL:
 	 * nothing is published, the index is caught up when the books are closed. */
 	struct ol_signer *signer;
@@ -63,9 +63,9 @@ struct ol_books {
 	bool opened, has_disk;
 };
 
-/* Opens, in this order, disk, ledger, index, publisher, and makes what is missing. One process at a
- * time. The books must not move in memory until they are closed. After a failure nothing is open.
- * */
+/* Opens, in this order, disk, ledger, index, publisher, and makes what is missing. One process at
+ * a time. The books must not move in memory until they are closed. After a failure nothing is open.
+ */
 OL_MUST_CHECK enum ol_status ol_books_open(struct ol_books *books, const struct ol_home *home,
 					   const struct ol_books_options *options,
 					   struct ol_error *err);
