@@ -159,6 +159,34 @@ def check_generate():
     refused("UTF-8", "generate", "-m", "m-q8", "-p", "\udcff\udcfe")
 
 
+def check_structured(folder):
+    def answer(*args):
+        out, _ = run("generate", "--json", "-m", "m-q8", "-p", "Tell", "-n", "300", *args)
+        return json.loads(out)
+    path = os.path.join(folder, "schema.json")
+    with open(path, "w") as f:
+        json.dump({"type": "object", "properties": {
+            "name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0}},
+            "required": ["name", "age"]}, f)
+    first = answer("--json-schema", path, "-s", "1")
+    value = json.loads(first["text"])
+    check("a schema's answer", first["finish_reason"] == "stop" and list(value) == ["name", "age"]
+          and len(value["name"]) <= 8 and value["age"] >= 0, first)
+    check("and it is on record", len(first["grammar_id"]) == 64)
+    check("again the same", answer("--json-schema", path, "-s", "1") == first)
+    check("an object begins with a brace", answer("--json-object")["text"].startswith("{"))
+    check("a choice", answer("--choice", "yes", "--choice", "no")["text"] in ("yes", "no"))
+    with open(path, "w") as f:
+        json.dump({"properties": {"x": {"multipleOf": 3}}}, f)
+    refused("the schema at /properties/x: \"multipleOf\" cannot be enforced",
+            "generate", "-m", "m-q8", "-p", "x", "--json-schema", path)
+    with open(path, "w") as f:
+        f.write("{\n\"type\": }")
+    refused("line 2", "generate", "-m", "m-q8", "-p", "x", "--json-schema", path)
+    refused("exclude one another", "generate", "-m", "m-q8", "-p", "x", "--json-object",
+            "--choice", "a")
+
+
 def check_interrupt():
     process = subprocess.Popen([PROGRAM, "generate", "-m", "m-f32", "-p", "a", "-n", "0",
                                 "--ignore-eos"], stdout=subprocess.PIPE,
@@ -592,6 +620,7 @@ def main():
         check_import(os.path.join(folder, "model"))
         check_tokenize()
         check_generate()
+        check_structured(folder)
         check_interrupt()
         check_score(folder)
         check_adapters(folder)
