@@ -168,11 +168,11 @@ static bool step(struct run *r, bool *failed_out)
 	struct ol_error err;
 	enum ol_status s;
 	const int kind = dice(r, 100);
-	if (kind < 62 && r->model_count < MODELS)
+	if (kind < 72 && r->model_count < MODELS)
 		return post(r, failed_out);
-	if (kind < 90) {
+	if (kind < 91) {
 		s = ol_ledger_commit(r->ledger, &err);
-	} else if (kind < 96) {
+	} else if (kind < 94) {
 		s = ol_ledger_seal(r->ledger, &err);
 	} else if (kind < 98) {
 		/* Beside the writer, which may have written more than it has made durable. */
@@ -202,7 +202,7 @@ static bool step(struct run *r, bool *failed_out)
 
 /* ---- Breaking and opening ------------------------------------------------------------ */
 
-enum { BREAK_POWER, BREAK_KILL, BREAK_CUT, BREAK_EIO, BREAK_ENOSPC, BREAK_CLOSE, BREAKS };
+enum { BREAK_POWER, BREAK_KILL, BREAK_CUT, BREAK_EIO, BREAK_ENOSPC, BREAK_CLOSE };
 
 static bool compare_opened(struct run *r)
 {
@@ -303,6 +303,14 @@ static bool break_it(struct run *r, int kind, const struct ol_crash_options *o, 
 	return true;
 }
 
+/* Those that strike while something is being written, more often than the others. */
+static int random_break(struct run *r)
+{
+	static const int kinds[] = {BREAK_POWER, BREAK_KILL, BREAK_CUT,    BREAK_CUT,   BREAK_CUT,
+				    BREAK_EIO,   BREAK_EIO,  BREAK_ENOSPC, BREAK_CLOSE, BREAK_CUT};
+	return kinds[dice(r, OL_ARRAY_LEN(kinds))];
+}
+
 /* Long histories make the plain book slow: begin a new one. */
 static void new_ledger(struct run *r, uint64_t seed)
 {
@@ -334,7 +342,7 @@ bool ol_crash_run(const struct ol_crash_options *o, struct ol_crash_tally *tally
 	new_ledger(r, o->seed);
 	held = open_again(r);
 	for (int i = 0; i < o->recoveries && held; i++) {
-		held = break_it(r, dice(r, BREAKS), o, i == 0) && open_again(r);
+		held = break_it(r, random_break(r), o, i == 0) && open_again(r);
 		if (held && dice(r, 8) == 0)
 			held = check_all(r);
 		if (held && newest(r)->book.transfer_count > TRANSFERS_KEPT) {

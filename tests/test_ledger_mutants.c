@@ -11,7 +11,8 @@ enum mutant {
 	MUTANT_SNAPSHOT_FIRST,  /* a snapshot covers a record that is not durable yet          */
 	MUTANT_NO_SETTLE,       /* after a failed sync, recovery believes the cache            */
 	MUTANT_NAME_NOT_SYNCED, /* a segment's name is believed because it is seen             */
-	MUTANT_NO_PADDING       /* a group begins in the sector in which an older one ends     */
+	MUTANT_NO_PADDING,      /* a group begins in the sector in which an older one ends     */
+	MUTANT_NO_NEW_SEGMENT   /* the same, behind the whole records of a torn group          */
 };
 
 static enum mutant mutant;
@@ -129,6 +130,7 @@ static const struct {
 	{"recovery reads the cache", MUTANT_NO_SETTLE, true, false},
 	{"a name is not synced", MUTANT_NAME_NOT_SYNCED, true, false},
 	{"groups share a sector", MUTANT_NO_PADDING, true, false},
+	{"a group goes on where a torn one was kept", MUTANT_NO_NEW_SEGMENT, true, false},
 };
 
 static void test_every_mutant_is_caught(void **state)

@@ -117,6 +117,25 @@ void ol_journal_close(struct ol_journal *j)
 	free(j);
 }
 
+/* The old segment ends exactly where its records end, and durably so, before there is a next. */
+static enum ol_status rotate(struct ol_journal *j, struct ol_error *err)
+{
+	const uint64_t used = j->durable.position - j->base + SEGMENT_HEADER;
+	const uint64_t needed = SEGMENT_HEADER + (uint64_t)j->group_used;
+	enum ol_status s = j->disk.truncate(j->disk.self, j->file, used, err);
+	if (s == OL_OK)
+		s = j->disk.sync(j->disk.self, j->file, err);
+	if (s != OL_OK)
+		return s;
+	j->disk.close(j->disk.self, j->file);
+	j->file = -1;
+	s = make_segment(&j->disk, &j->file, &j->durable, j->end.timestamp_ms,
+			 OL_MAX(j->segment_bytes, needed), err);
+	if (s == OL_OK)
+		j->base = j->durable.position;
+	return s;
+}
+
 /* Cuts off what was never acknowledged and takes room for what comes. The cut is durable before
  * anything is written: else a piece of the lost group might stand behind a new one. */
 static enum ol_status prepare(struct ol_journal *j, uint64_t dirty, struct ol_error *err)
@@ -130,6 +149,12 @@ static enum ol_status prepare(struct ol_journal *j, uint64_t dirty, struct ol_er
 		s = j->disk.truncate(j->disk.self, j->file, used, err);
 		if (s == OL_OK)
 			s = j->disk.sync(j->disk.self, j->file, err);
+	}
+	/* The whole records of a torn group are kept; the next group must not touch their last
+	 * sector, so it begins in a new segment. */
+	if (s == OL_OK && used % OL_JOURNAL_BLOCK != 0 && !OL_MUTANT(MUTANT_NO_NEW_SEGMENT)) {
+		s = j->disk.sync_dir(j->disk.self, err);
+		return s == OL_OK ? rotate(j, err) : s;
 	}
 	if (s == OL_OK)
 		s = j->disk.size(j->disk.self, j->file, &size, err);
@@ -318,25 +343,6 @@ enum ol_status ol_journal_append(struct ol_journal *j, struct ol_journal_record 
 }
 
 /* ---- Committing ------------------------------------------------------------ */
-
-/* The old segment ends exactly where its records end, and durably so, before there is a next. */
-static enum ol_status rotate(struct ol_journal *j, struct ol_error *err)
-{
-	const uint64_t used = j->durable.position - j->base + SEGMENT_HEADER;
-	const uint64_t needed = SEGMENT_HEADER + (uint64_t)j->group_used;
-	enum ol_status s = j->disk.truncate(j->disk.self, j->file, used, err);
-	if (s == OL_OK)
-		s = j->disk.sync(j->disk.self, j->file, err);
-	if (s != OL_OK)
-		return s;
-	j->disk.close(j->disk.self, j->file);
-	j->file = -1;
-	s = make_segment(&j->disk, &j->file, &j->durable, j->end.timestamp_ms,
-			 OL_MAX(j->segment_bytes, needed), err);
-	if (s == OL_OK)
-		j->base = j->durable.position;
-	return s;
-}
 
 static bool is_seal(const struct ol_journal *j)
 {

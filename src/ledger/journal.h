@@ -7,9 +7,9 @@
  *     append, append, ... commit        one write and one fdatasync a group
  *     seal                              an empty record after the last group
  *
- * A group starts at a multiple of 4096 and pads itself to one, so no write ever touches a sector
- * that holds acknowledged bytes. A group is written only after the one before it is durable.
- * Therefore, when a record is bad on opening:
+ * A group starts at a multiple of 4096 of its file and pads itself to one, so no write ever touches
+ * a sector that holds acknowledged bytes. A group is written only after the one before it is
+ * durable. Therefore, when a record is bad on opening:
  *
  *     followed by a good record of a later group      it was durable once: damage. Refused, with
  *                                                     sequence and offset; nothing is changed.
