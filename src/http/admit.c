@@ -77,37 +77,35 @@ static bool check_uri(struct ol_http_request *r)
 					"The address must begin with / and hold visible ASCII.");
 }
 
-/* The address that this very connection came in at. */
-static bool is_own_address(int fd, const char *host)
+/* The address that this very connection came in at; "" when it is no IP connection. */
+static void own_address(char text[INET6_ADDRSTRLEN], int fd)
 {
 	struct sockaddr_storage own;
 	socklen_t size = sizeof own;
-	char text[INET6_ADDRSTRLEN] = "";
+	text[0] = '\0';
 	if (getsockname(fd, (struct sockaddr *)&own, &size) != 0)
-		return false;
+		return;
 	if (own.ss_family == AF_INET) {
-		inet_ntop(AF_INET, &((struct sockaddr_in *)&own)->sin_addr, text, sizeof text);
+		inet_ntop(AF_INET, &((struct sockaddr_in *)&own)->sin_addr, text, INET6_ADDRSTRLEN);
 	} else if (own.ss_family == AF_INET6) {
 		const struct in6_addr *in6 = &((struct sockaddr_in6 *)&own)->sin6_addr;
 		if (IN6_IS_ADDR_V4MAPPED(in6))
-			inet_ntop(AF_INET, in6->s6_addr + 12, text, sizeof text);
+			inet_ntop(AF_INET, in6->s6_addr + 12, text, INET6_ADDRSTRLEN);
 		else
-			inet_ntop(AF_INET6, in6, text, sizeof text);
+			inet_ntop(AF_INET6, in6, text, INET6_ADDRSTRLEN);
 	}
-	return ol_same_text(text, host);
 }
 
 /* A page whose name was pointed at us (DNS rebinding) still says its own name here. */
 static bool host_allowed(const struct ol_http_request *r, const char *host)
 {
 	const struct ol_http_server *server = r->server;
-	char name[256];
+	char name[256], own[INET6_ADDRSTRLEN];
 	int port;
 	if (!ol_host_split(name, sizeof name, &port, host))
 		return false;
-	if (server->loopback && ol_http_is_loopback(name))
-		return true;
-	if (is_own_address(r->conn->fd, name))
+	own_address(own, r->conn->fd);
+	if (ol_same_text(own, name) || (ol_http_is_loopback(own) && ol_http_is_loopback(name)))
 		return true;
 	for (size_t i = 0; i < server->options.name_count; i++)
 		if (ol_same_text(server->options.names[i], name))

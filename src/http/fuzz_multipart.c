@@ -42,7 +42,7 @@ static enum ol_status run(struct ol_buf *seen, const char *type, const uint8_t *
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct ol_buf whole, pieces;
+	struct ol_buf whole = {0}, pieces = {0};
 	char type[300];
 	const uint8_t *end = size > 1 ? memchr(data + 1, '\n', size - 1) : NULL;
 	if (!end || (size_t)(end - data) > sizeof type)

@@ -287,10 +287,12 @@ static void leave(void *self, const struct ol_http_caller *caller)
 static const char *const names[] = {"node.example"};
 static const char *const origins[] = {"https://app.example"};
 
-static void start(const struct ol_http_limits *limits, struct ol_metrics *metrics)
+static void start_at(const char *address, const struct ol_http_limits *limits,
+		     struct ol_metrics *metrics)
 {
 	struct ol_error err;
 	const struct ol_http_options options = {
+		.address = address,
 		.names = names,
 		.name_count = 1,
 		.origins = origins,
@@ -308,6 +310,11 @@ static void start(const struct ol_http_limits *limits, struct ol_metrics *metric
 	log_size = 0;
 	if (ol_http_server_open(&server, &options, &err) != OL_OK)
 		fail_msg("%s", err.text);
+}
+
+static void start(const struct ol_http_limits *limits, struct ol_metrics *metrics)
+{
+	start_at(NULL, limits, metrics);
 }
 
 static void stop(void)
@@ -1077,6 +1084,41 @@ static void test_assets(void **state)
 	ol_assets_close(assets);
 }
 
+/* On all addresses it answers as the one it was reached at, and by its names. */
+static void test_any_address(void **state)
+{
+	static const struct row rows[] = {
+		{"address", GET("/hello"), 200, NULL},
+		{"loopback's name", "GET /hello HTTP/1.1\r\nHost: localhost:80\r\n" CLOSE "\r\n",
+		 200, NULL},
+		{"our name", "GET /hello HTTP/1.1\r\nHost: node.example\r\n" CLOSE "\r\n", 200,
+		 NULL},
+		{"another", "GET /hello HTTP/1.1\r\nHost: evil.example\r\n" CLOSE "\r\n", 403,
+		 NULL},
+		{"another address", "GET /hello HTTP/1.1\r\nHost: 10.0.0.1\r\n" CLOSE "\r\n", 403,
+		 NULL},
+		{"all addresses", "GET /hello HTTP/1.1\r\nHost: 0.0.0.0\r\n" CLOSE "\r\n", 403,
+		 NULL},
+	};
+	(void)state;
+	start_at("0.0.0.0", NULL, NULL);
+	assert_non_null(strstr(ol_http_server_url(server), "http://0.0.0.0:"));
+	check_rows(rows, OL_ARRAY_LEN(rows));
+	assert_true(ol_http_server_healthy(server));
+	stop();
+	/* IPv6, where there is any. */
+	struct ol_http_server *six;
+	struct ol_error err;
+	const struct ol_http_options options = {.address = "::1", .log = OL_HTTP_LOG_OFF};
+	const enum ol_status s = ol_http_server_open(&six, &options, &err);
+	if (s != OL_OK) {
+		print_message("no IPv6 here: %s\n", err.text);
+		return;
+	}
+	assert_non_null(strstr(ol_http_server_url(six), "http://[::1]:"));
+	ol_http_server_close(six);
+}
+
 /* What cannot be opened, and why. */
 static void test_open(void **state)
 {
@@ -1124,7 +1166,8 @@ int main(void)
 		cmocka_unit_test(test_upload),   cmocka_unit_test(test_upload_refused),
 		cmocka_unit_test(test_pipeline), cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_revoke),   cmocka_unit_test(test_log),
-		cmocka_unit_test(test_assets),   cmocka_unit_test(test_open),
+		cmocka_unit_test(test_assets),   cmocka_unit_test(test_any_address),
+		cmocka_unit_test(test_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
