@@ -3,8 +3,8 @@
  *     bench_http [SECONDS] [STREAMS...]     default: 2 s each; 1 64 1000 2000 streams
  *
  * Requests a second over 32 connections, answered on the server's thread and from another one; then
- * streams that get 20 events a second each: how late an event arrives (p50, p99), the processor time
- * of an event, and the memory of a stream. Server and client are processes of their own. */
+ * streams that get 20 events a second each: how late an event arrives (p50, p99), the processor
+ * time of an event, and the memory of a stream. Server and client are processes of their own. */
 #include "base/clock.h"
 #include "http/server.h"
 
@@ -261,8 +261,8 @@ static void streaming(int count, double seconds)
 	const double took = ol_clock_seconds() - start;
 	server_costs(&kb_after, &after);
 	qsort(late, (size_t)seen, sizeof late[0], by_value);
-	printf("%5d streams %17.0f events/s %9.1f us of the server's processors each; late p50 %.2f "
-	       "ms, p99 %.2f ms; %ld kB a stream\n",
+	printf("%5d streams %17.0f events/s %9.1f us of the server's processors each; "
+	       "late p50 %.2f ms, p99 %.2f ms; %ld kB a stream\n",
 	       count, (double)seen / took,
 	       seen ? 1e6 * (double)(after - before) / (double)sysconf(_SC_CLK_TCK) / (double)seen
 		    : 0.0,
