@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zlib
 
 from tiny_model import write_adapter, write_model
@@ -608,6 +609,45 @@ def check_keys():
     refused("there is no command", "keys", "list-all")
 
 
+def check_serve(folder):
+    """Its configuration, its greeting, an answer that is `generate`'s, and SIGTERM."""
+    config = os.path.join(folder, "serve.ini")
+
+    def configured(text, *args, sentence=None):
+        with open(config, "w") as f:
+            f.write(text)
+        if sentence:
+            return refused(sentence, "serve", "--config", config, "--check-config", *args)
+        return run("serve", "--config", config, "--check-config", *args)[0].splitlines()
+    lines = configured("[other]\nanything = 1\n[serve]\nport = 9001\nbase = m-q8\n"
+                       "allow-adapter-loading = true\nname = a.example\n", "--port", "9002")
+    check("options on the line come first", "port = 9002" in lines, lines)
+    check("the rest comes from the file", "base = m-q8" in lines and "name = a.example" in lines
+          and "allow-adapter-loading = true" in lines, lines)
+    configured("[serve]\n\nport = many\n", sentence="serve.ini:3: --port cannot be \"many\"")
+    configured("[serve]\ncolour = red\n", sentence="serve.ini:2: there is no option \"colour\"")
+    configured("[serve]\nallow-adapter-loading = maybe\n", sentence="serve.ini:2: ")
+    configured("[serve\n", sentence="serve.ini:1: ")
+    refused("cannot read", "serve", "--config", os.path.join(folder, "none.ini"))
+    refused("say which one to serve", "serve", "--port", "0")
+    refused("--kv-bytes cannot be", "serve", "--base", "m-q8", "--kv-bytes", "lots")
+    process = subprocess.Popen([PROGRAM, "serve", "--base", "m-q8", "--port", "0"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    url = re.search(r"http://\S+", process.stdout.readline())
+    check("the greeting has the address", url)
+    body = {"model": "m-q8", "prompt": "the", "max_tokens": 12, "seed": 4, "temperature": 0.8}
+    request = urllib.request.Request(url.group() + "/v1/completions", json.dumps(body).encode(),
+                                     {"content-type": "application/json"})
+    answer = json.load(urllib.request.urlopen(request, timeout=60))
+    alone = json.loads(run("generate", "-m", "m-q8", "-p", "the", "-n", "12", "-s", "4", "-t",
+                           "0.8", "--top-p", "1", "--json")[0])
+    check("the served answer is generate's", answer["choices"][0]["text"] == alone["text"],
+          (answer, alone))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    check("SIGTERM ends it well", process.returncode == 0 and "stopping" in err, err)
+
+
 def main():
     folder = tempfile.mkdtemp(prefix="openledger-cli-")
     os.environ["OPENLEDGER_HOME"] = os.path.join(folder, "home")
@@ -631,6 +671,7 @@ def main():
         check_trouble(folder)
         check_eval(folder)
         check_keys()
+        check_serve(folder)
     finally:
         shutil.rmtree(folder)
     print("%d passed, %d failed in %.1f s" % (passed, failed, time.time() - start))

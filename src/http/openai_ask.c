@@ -353,7 +353,7 @@ static uint64_t tenant_of(const char *account)
 	return tenant;
 }
 
-static void read_call(struct ol_call *call)
+void ol_call_read(struct ol_call *call)
 {
 	const struct ol_runtime *r = ol_service_runtime(call->openai->service);
 	const char *model = NULL;
@@ -415,7 +415,7 @@ static void ask(struct ol_call *call)
 		return;
 	}
 	call->body = body;
-	read_call(call);
+	ol_call_read(call);
 	if (call->fields.failed) {
 		ol_call_fail_fields(call);
 		return;

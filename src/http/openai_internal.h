@@ -56,6 +56,8 @@ void ol_call_read_prompt(struct ol_call *call, const char *field);
 void ol_call_read_either(struct ol_call *call, bool special, bool open_answer);
 
 /* ---- openai_ask.c ---- */
+/* All of call->body into call->ask and its options; or call->fields say what is wrong. */
+void ol_call_read(struct ol_call *call);
 void ol_openai_chat(void *self, struct ol_http_request *request);
 void ol_openai_completions(void *self, struct ol_http_request *request);
 void ol_openai_embeddings(void *self, struct ol_http_request *request);

@@ -3,6 +3,10 @@
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "node/test_world.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
