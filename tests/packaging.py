@@ -131,6 +131,8 @@ def check_unit(root, scratch):
     check("the unit starts the program that was installed",
           "ExecStart=%s/bin/openledger serve" % root in text and "@" not in
           re.sub(r"SystemCallFilter=.*|# With @resources.*", "", text))
+    check("the program may install its own filter",
+          text.index("SystemCallFilter=seccomp\n") > text.index("SystemCallFilter=~"))
     check("the user of the service", read(os.path.join(root, "lib/sysusers.d/openledger.conf"))
           .split("\n")[1].startswith("u openledger "))
     if not have("systemd-analyze"):
