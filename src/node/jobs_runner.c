@@ -118,12 +118,19 @@ static void report_text(struct run *r, const char *level, const char *text, json
 
 /* ---- What the trainer says ---- */
 
+/* A trainer reads what strangers gave: its numbers are kept in bounds, too. */
+static int64_t count_of(const json_t *line, const char *name)
+{
+	const int64_t value = json_integer_value(json_object_get(line, name));
+	return OL_MAX(OL_MIN(value, INT64_C(1) << 40), INT64_C(0));
+}
+
 static void on_start(struct run *r, const json_t *line)
 {
 	char text[256];
-	r->job.step = r->first_step = json_integer_value(json_object_get(line, "step"));
-	r->job.steps = json_integer_value(json_object_get(line, "steps"));
-	r->job.trained_tokens = json_integer_value(json_object_get(line, "tokens"));
+	r->job.step = r->first_step = count_of(line, "step");
+	r->job.steps = count_of(line, "steps");
+	r->job.trained_tokens = count_of(line, "tokens");
 	r->began = ol_clock_seconds();
 	if (r->job.step > 0)
 		snprintf(text, sizeof text, "Fine-tuning goes on after step %lld of %lld",
@@ -148,13 +155,11 @@ static void on_step(struct run *r, const json_t *line)
 {
 	const double now = ol_clock_seconds(),
 		     per_step = (now - r->began) /
-				(double)OL_MAX(json_integer_value(json_object_get(line, "step")) -
-						       r->first_step,
-					       INT64_C(1));
-	r->job.step = json_integer_value(json_object_get(line, "step"));
-	r->job.trained_tokens = json_integer_value(json_object_get(line, "tokens"));
-	r->job.estimated_finish =
-		(int64_t)time(NULL) + (int64_t)(per_step * (double)(r->job.steps - r->job.step));
+				(double)OL_MAX(count_of(line, "step") - r->first_step, INT64_C(1));
+	r->job.step = count_of(line, "step");
+	r->job.trained_tokens = count_of(line, "tokens");
+	const double left = per_step * (double)(r->job.steps - r->job.step);
+	r->job.estimated_finish = (int64_t)time(NULL) + (int64_t)OL_MIN(OL_MAX(left, 0.0), 1e9);
 	json_decref(r->metrics);
 	r->metrics = json_object();
 	json_object_set_new(r->metrics, "step", json_integer(r->job.step));
@@ -171,7 +176,7 @@ static void on_step(struct run *r, const json_t *line)
 
 static void on_saved(struct run *r, const json_t *line)
 {
-	const int64_t step = json_integer_value(json_object_get(line, "step"));
+	const int64_t step = count_of(line, "step");
 	enum ol_status s = begin_write(r, NULL);
 	if (s != OL_OK)
 		return;
@@ -192,7 +197,7 @@ static void on_done(struct run *r, const json_t *line)
 		return;
 	r->told = TOLD_DONE;
 	snprintf(r->job.sha256, sizeof r->job.sha256, "%s", sha);
-	r->job.step = json_integer_value(json_object_get(line, "step"));
+	r->job.step = count_of(line, "step");
 	if (!r->metrics)
 		r->metrics = json_object();
 	copy_number(r->metrics, "full_train_loss", line, "train_loss");
@@ -236,8 +241,10 @@ static void on_line(struct run *r, const char *text, size_t size)
 		on_done(r, line);
 	else if (strcmp(type, "error") == 0)
 		on_error(r, line);
-	else if (strcmp(type, "notice") == 0 && json_object_get(line, "text"))
+	else if (strcmp(type, "notice") == 0 && json_is_string(json_object_get(line, "text")))
 		report_text(r, "warn", json_string_value(json_object_get(line, "text")), NULL);
+	else if (strcmp(type, "message") == 0 && json_is_string(json_object_get(line, "text")))
+		report_text(r, "info", json_string_value(json_object_get(line, "text")), NULL);
 	else if (strcmp(type, "sample") == 0) {
 		json_object_del(line, "type");
 		report_text(r, "info", "Sample of a held-out example", json_incref(line));

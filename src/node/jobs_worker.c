@@ -22,6 +22,7 @@ struct work {
 	json_t *job;
 	uint64_t tokens; /* trained on, by those before us, too */
 	bool broken;     /* nobody reads any more      */
+	bool indexing;   /* has been said              */
 };
 
 /* ---- Saying ---- */
@@ -129,6 +130,18 @@ static void on_saved(void *context, int step)
 	say(context, json_pack("{s:s, s:i}", "type", "saved", "step", step));
 }
 
+/* Who asks to stop gets the adapter without its index: that can be made later. */
+static bool on_index(void *context, const char *what, uint32_t done, uint32_t total)
+{
+	struct work *work = context;
+	(void)what, (void)done, (void)total;
+	if (!work->indexing)
+		say(work, json_pack("{s:s, s:s}", "type", "message", "text",
+				    "Training is done; making the index of attribution"));
+	work->indexing = true;
+	return !work->broken && !work->w->stopped();
+}
+
 /* ---- The run ---- */
 
 static enum ol_status read_job(struct work *work, struct ol_error *err)
@@ -227,6 +240,7 @@ static enum ol_status train(struct work *work, struct ol_error *err)
 					       .step = on_step,
 					       .sample = on_sample,
 					       .saved = on_saved,
+					       .index = on_index,
 					       .context = work}};
 	if (json_unpack(work->job, "{s:s, s:s, s:s, s:s, s:I, s:I, s?s, s?s, s?o, s?o}", "base",
 			&base, "model", &model, "data", &data, "method", &method, "seed", &seed,

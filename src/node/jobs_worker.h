@@ -10,7 +10,8 @@
  *         and after an evaluation "valid_loss", of preferences "accuracy" and "margin"
  *     {"type":"sample","question":…,"answer":…,"wanted":…}
  *     {"type":"saved","step":40}                 a checkpoint is whole
- *     {"type":"notice","text":…}
+ *     {"type":"notice","text":…}                 something to look at
+ *     {"type":"message","text":…}                what goes on
  *     {"type":"done","sha256":…,"step":120,"best_step":96,"train_loss":…,"valid_loss":…}
  *     {"type":"error","status":1,"text":…}       and it ends; status: enum ol_status */
 #ifndef OL_NODE_JOBS_WORKER_H
