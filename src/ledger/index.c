@@ -443,12 +443,10 @@ static enum ol_status read_up_to(struct ol_ledger_index *index, const struct ol_
 	return ol_fail(err, s, "%s (read for %s)", why.text, index->path);
 }
 
-enum ol_status ol_ledger_index_catch_up(struct ol_ledger_index *index,
-					const struct ol_disk *journal,
-					const struct ol_journal_mark *until, struct ol_error *err)
+static enum ol_status catch_up(struct ol_ledger_index *index, const struct ol_disk *journal,
+			       const struct ol_journal_mark *until, struct ol_error *err)
 {
 	struct ol_journal_mark from, end_mark;
-	OL_ASSERT(!index->read_only);
 	enum ol_status s = ol_ledger_index_position(index, &from, err);
 	if (s == OL_OK && !until) {
 		s = ol_journal_read(journal, &end_mark, from.sequence > 0 ? &from : NULL, NULL,
@@ -466,6 +464,19 @@ enum ol_status ol_ledger_index_catch_up(struct ol_ledger_index *index,
 			       ? OL_OK
 			       : other_history(index, "its last record is another one", err);
 	return read_up_to(index, journal, &from, until, err);
+}
+
+/* Between reading the position and writing what follows it, nobody else may do the same: a server's
+ * publisher and whoever begins to use the books both catch up. */
+enum ol_status ol_ledger_index_catch_up(struct ol_ledger_index *index,
+					const struct ol_disk *journal,
+					const struct ol_journal_mark *until, struct ol_error *err)
+{
+	OL_ASSERT(!index->read_only);
+	pthread_mutex_lock(&index->catching_up);
+	const enum ol_status s = catch_up(index, journal, until, err);
+	pthread_mutex_unlock(&index->catching_up);
+	return s;
 }
 
 /* ---- Position ------------------------------------------------------------ */
@@ -590,6 +601,7 @@ static enum ol_status open_as(struct ol_ledger_index **index_out, const char *pa
 	index->read_only = read_only;
 	pthread_mutex_init(&index->turn, NULL);
 	pthread_mutex_init(&index->lock, NULL);
+	pthread_mutex_init(&index->catching_up, NULL);
 	index->path = strdup(path);
 	enum ol_status s = index->path ? open_file(index, err)
 				       : ol_fail(err, OL_ERR_FULL, "out of memory for %s", path);
@@ -627,6 +639,7 @@ void ol_ledger_index_close(struct ol_ledger_index *index)
 	sqlite3_finalize(index->put_position);
 	sqlite3_finalize(index->get_account);
 	OL_ASSERT(sqlite3_close(index->db) == SQLITE_OK); /* else a query was left open */
+	pthread_mutex_destroy(&index->catching_up);
 	pthread_mutex_destroy(&index->lock);
 	pthread_mutex_destroy(&index->turn);
 	free(index->touched);

@@ -17,6 +17,8 @@ struct ol_ledger_index {
 	/* The connection is used under `lock`; who wants it queues at `turn`, so that catching up,
 	 * which takes it again and again, lets those pass who came meanwhile. */
 	pthread_mutex_t turn, lock;
+	/* Taken before the others: one at a time reads on from the position. */
+	pthread_mutex_t catching_up;
 	/* What only catching up needs; NULL when read-only. */
 	sqlite3_stmt *put_event, *put_transfer, *put_account, *put_position, *get_account;
 	struct index_touched *touched;

@@ -16,7 +16,7 @@ struct world {
 	struct ol_home home;
 	struct ol_idempotency *d;
 	struct ol_idempotency_options options;
-	int64_t now;
+	_Atomic int64_t now; /* read by the thread that keeps answers, too */
 };
 
 static int64_t world_now(void *context)
