@@ -1,5 +1,5 @@
-/* What anybody may send to the OpenAI routes: every field of it is read and checked, or refused with
- * a sentence; never a crash. The first byte says which route, the rest is the body. */
+/* What anybody may send to the OpenAI routes: every field of it is read and checked, or refused
+ * with a sentence; never a crash. The first byte says which route, the rest is the body. */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "http/openai_internal.h"
 #include "node/test_world.h"

@@ -80,7 +80,8 @@ struct ol_ask {
 	 * are copied. */
 	struct ol_answer_options answer;
 	/* Of answer.grammar, for the receipt: the response_format that it was compiled from, or
-	 * {"type": "choice", "choices": […]}, as compact JSON. Borrowed until on_done. NULL: none. */
+	 * {"type": "choice", "choices": […]}, as compact JSON. Borrowed until on_done. NULL:
+	 * none. */
 	const char *grammar_text;
 	bool seed_given;
 	double seconds; /* the most it may take; 0: the service's own bound */

@@ -3,10 +3,6 @@
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "node/test_world.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
-
 #include <pthread.h>
 #include <time.h>
 

@@ -5,10 +5,17 @@
 #define OL_NODE_TEST_WORLD_H
 
 #include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Fuzz targets do without. */
+#if __has_include(<cmocka.h>)
+#include <cmocka.h>
+#endif
 
 #include "math/functions.h"
 #include "model/chat.h"
