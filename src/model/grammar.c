@@ -176,7 +176,7 @@ static void grammar_free(struct ol_grammar *g)
 	free(g->properties);
 	free(g->links);
 	free(g->names);
-	ol_grammar_vocab_close(g->vocab);
+	ol_grammar_vocab_drop(g->vocab);
 	free(g);
 }
 
@@ -225,6 +225,17 @@ static enum ol_status identify(struct ol_grammar *g, const char *kind, const jso
 				 OL_GRAMMAR_NESTING_MAX);
 }
 
+static size_t memory_of(const struct ol_grammar *g)
+{
+	size_t bytes = sizeof *g + g->node_room * sizeof *g->nodes +
+		       g->property_room * sizeof *g->properties + g->dfa_room * sizeof *g->dfas +
+		       g->link_room * sizeof *g->links + g->name_room;
+	for (uint32_t i = 0; i < g->dfa_count; i++)
+		bytes += g->dfas[i].state_count *
+			 ((size_t)g->dfas[i].class_count * sizeof *g->dfas[i].next + 1);
+	return bytes;
+}
+
 static enum ol_status open_grammar(struct ol_grammar **out, struct ol_grammar_vocab *vocab,
 				   const char *kind, const json_t *source,
 				   uint16_t (*compile)(struct ol_grammar_builder *b,
@@ -246,6 +257,10 @@ static enum ol_status open_grammar(struct ol_grammar **out, struct ol_grammar_vo
 	enum ol_status s = identify(g, kind, source, err);
 	if (s == OL_OK && compile == ol_grammar_compile)
 		s = ol_grammar_vocab_check(vocab, err);
+	if (s == OL_OK && (*out = ol_grammar_kept(vocab, g->id))) {
+		grammar_free(g);
+		return OL_OK;
+	}
 	if (s == OL_OK) {
 		ol_buf_init(&b.path, OL_ERROR_TEXT_MAX);
 		b.made = json_array();
@@ -261,9 +276,8 @@ static enum ol_status open_grammar(struct ol_grammar **out, struct ol_grammar_vo
 		grammar_free(g);
 		return s;
 	}
-	(void)pthread_mutex_lock(&vocab->lock);
-	g->serial = ++vocab->serials;
-	(void)pthread_mutex_unlock(&vocab->lock);
+	g->bytes = memory_of(g);
+	ol_grammar_keep(vocab, g);
 	*out = g;
 	return OL_OK;
 }

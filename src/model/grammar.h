@@ -35,6 +35,8 @@ enum {
 	OL_GRAMMAR_STATES_TOTAL_MAX = 65536,   /* of all of them                               */
 	OL_GRAMMAR_WORK_MAX = 20 << 20,        /* steps of compiling: about a second           */
 	OL_GRAMMAR_PIECE_MAX = 256,            /* bytes; longer tokens are never allowed        */
+	OL_GRAMMAR_KEPT_MAX = 64,              /* compiled grammars that a vocabulary keeps …  */
+	OL_GRAMMAR_KEPT_BYTES = 32 << 20,      /* … and how large they may be together     */
 	OL_GRAMMAR_ID_BYTES = 32,
 	OL_GRAMMAR_CACHE_BYTES = 64 << 20 /* masks kept for one vocabulary, by default     */
 };
@@ -49,7 +51,8 @@ OL_MUST_CHECK enum ol_status ol_grammar_vocab_open(struct ol_grammar_vocab **voc
 						   int vocab_size, const int32_t *eos_ids,
 						   int eos_count, size_t cache_bytes,
 						   struct ol_error *err);
-void ol_grammar_vocab_close(struct ol_grammar_vocab *vocab); /* its grammars keep it alive */
+/* Grammars that are in use keep what they need of it alive. */
+void ol_grammar_vocab_close(struct ol_grammar_vocab *vocab);
 
 struct ol_grammar_vocab_stats {
 	uint64_t hits, misses; /* masks found and computed */
@@ -57,7 +60,8 @@ struct ol_grammar_vocab_stats {
 };
 void ol_grammar_vocab_stats(struct ol_grammar_vocab *vocab, struct ol_grammar_vocab_stats *stats);
 
-/* A compiled grammar, counted: open gives one reference, close takes one back. Errors name the
+/* A compiled grammar, counted: open gives one reference, close takes one back. One that was opened
+ * lately is not compiled again, and its masks are there already. Errors name the
  * place in the schema ("the schema at /properties/age: …"). OL_ERR_INPUT: malformed, or nothing
  * can satisfy it; OL_ERR_UNSUPPORTED: a keyword or a use of one that is refused, or a byte that
  * JSON needs has no token of its own; OL_ERR_FULL: over a limit, or out of memory. */

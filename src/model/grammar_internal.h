@@ -58,6 +58,7 @@ struct ol_grammar_property {
 struct ol_grammar {
 	atomic_int references;
 	struct ol_grammar_vocab *vocab;
+	size_t bytes;    /* about what it takes in memory */
 	uint32_t serial; /* among the vocabulary's grammars; never used again */
 	uint8_t id[OL_GRAMMAR_ID_BYTES];
 	uint16_t root;
@@ -240,6 +241,9 @@ struct ol_grammar_vocab {
 	int longest, opens_max; /* bytes and opening brackets of one token, at most */
 	pthread_mutex_t lock;   /* for all that follows */
 	uint32_t serials;
+	struct ol_grammar *kept[OL_GRAMMAR_KEPT_MAX]; /* the last used first; a reference each */
+	int kept_count;
+	size_t kept_bytes;
 	struct ol_grammar_run run;        /* scratch */
 	struct ol_grammar_stacks *levels; /* (bytes of a token) scratch: a walk's stacks …      */
 	uint32_t *marks;                  /* … and how much of the pool they use               */
@@ -254,6 +258,13 @@ bool ol_grammar_vocab_spells(const struct ol_grammar_vocab *vocab, uint8_t byte)
 OL_MUST_CHECK enum ol_status ol_grammar_vocab_check(const struct ol_grammar_vocab *vocab,
 						    struct ol_error *err);
 void ol_grammar_cache_release(struct ol_grammar_vocab *vocab);
+/* A grammar's own reference to its vocabulary. */
+void ol_grammar_vocab_drop(struct ol_grammar_vocab *vocab);
+/* The grammar with this id, held for the caller; NULL: it is not kept. */
+struct ol_grammar *ol_grammar_kept(struct ol_grammar_vocab *vocab,
+				   const uint8_t id[OL_GRAMMAR_ID_BYTES]);
+/* Gives it a serial and keeps it; those that were not used for longest go. */
+void ol_grammar_keep(struct ol_grammar_vocab *vocab, struct ol_grammar *grammar);
 
 struct ol_grammar_state {
 	const struct ol_grammar *g;

@@ -239,10 +239,75 @@ enum ol_status ol_grammar_vocab_open(struct ol_grammar_vocab **vocab_out,
 	return OL_OK;
 }
 
+void ol_grammar_vocab_drop(struct ol_grammar_vocab *vocab)
+{
+	if (atomic_fetch_sub(&vocab->references, 1) == 1)
+		vocab_free(vocab);
+}
+
+/* --- grammars that are kept ------------------------------------------------ */
+
+/* Takes the last of them out. Under the lock; it is closed after it, because that may come back
+ * here. */
+static struct ol_grammar *take_last(struct ol_grammar_vocab *v)
+{
+	struct ol_grammar *g = v->kept[--v->kept_count];
+	v->kept_bytes -= g->bytes;
+	return g;
+}
+
 void ol_grammar_vocab_close(struct ol_grammar_vocab *vocab)
 {
-	if (vocab && atomic_fetch_sub(&vocab->references, 1) == 1)
-		vocab_free(vocab);
+	if (!vocab)
+		return;
+	const struct ol_grammar *last;
+	do {
+		(void)pthread_mutex_lock(&vocab->lock);
+		last = vocab->kept_count > 0 ? take_last(vocab) : NULL;
+		(void)pthread_mutex_unlock(&vocab->lock);
+		ol_grammar_close(last);
+	} while (last);
+	ol_grammar_vocab_drop(vocab);
+}
+
+struct ol_grammar *ol_grammar_kept(struct ol_grammar_vocab *v,
+				   const uint8_t id[OL_GRAMMAR_ID_BYTES])
+{
+	struct ol_grammar *found = NULL;
+	(void)pthread_mutex_lock(&v->lock);
+	for (int i = 0; i < v->kept_count && !found; i++) {
+		if (memcmp(v->kept[i]->id, id, OL_GRAMMAR_ID_BYTES) != 0)
+			continue;
+		found = v->kept[i];
+		memmove((void *)&v->kept[1], (void *)&v->kept[0],
+			(size_t)i * sizeof(struct ol_grammar *));
+		v->kept[0] = found;
+		(void)ol_grammar_hold(found);
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	return found;
+}
+
+void ol_grammar_keep(struct ol_grammar_vocab *v, struct ol_grammar *g)
+{
+	struct ol_grammar *gone[OL_GRAMMAR_KEPT_MAX];
+	int gone_count = 0;
+	(void)pthread_mutex_lock(&v->lock);
+	g->serial = ++v->serials;
+	while (v->kept_count > 0 && (v->kept_count == OL_GRAMMAR_KEPT_MAX ||
+				     v->kept_bytes + g->bytes > OL_GRAMMAR_KEPT_BYTES))
+		gone[gone_count++] = take_last(v);
+	if (g->bytes <= OL_GRAMMAR_KEPT_BYTES) {
+		memmove((void *)&v->kept[1], (void *)&v->kept[0],
+			(size_t)v->kept_count * sizeof(struct ol_grammar *));
+		v->kept[0] = g;
+		v->kept_count++;
+		v->kept_bytes += g->bytes;
+		(void)ol_grammar_hold(g);
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	while (gone_count > 0)
+		ol_grammar_close(gone[--gone_count]);
 }
 
 void ol_grammar_vocab_stats(struct ol_grammar_vocab *v, struct ol_grammar_vocab_stats *stats)

@@ -769,6 +769,37 @@ static void test_cache_changes_nothing(void **state)
 	free(b);
 }
 
+/* The same schema again is the same grammar, with its masks; many others push it out; nothing of it
+ * is lost to who holds it. */
+static void test_grammars_are_kept(void **state)
+{
+	struct ol_grammar_vocab *own = open_vocab(tokenizer, 0);
+	struct ol_grammar *first, *again, *other;
+	struct ol_error err;
+	json_t *schema = parse("{\"type\":\"array\"}"), *bad = parse("{\"not\":{}}");
+	(void)state;
+	assert_int_equal(ol_grammar_open_schema(&first, own, schema, &err), OL_OK);
+	assert_int_equal(ol_grammar_open_schema(&again, own, schema, &err), OL_OK);
+	assert_ptr_equal(first, again);
+	ol_grammar_close(again);
+	for (int i = 0; i < 2 * OL_GRAMMAR_KEPT_MAX; i++) {
+		json_t *value = json_pack("{s:i}", "const", i);
+		assert_int_equal(ol_grammar_open_schema(&other, own, value, &err), OL_OK);
+		ol_grammar_close(other);
+		assert_int_equal(ol_grammar_open_schema(&other, own, bad, &err),
+				 OL_ERR_UNSUPPORTED);
+		json_decref(value);
+	}
+	assert_int_equal(ol_grammar_open_schema(&again, own, schema, &err), OL_OK);
+	assert_ptr_not_equal(first, again);
+	ol_grammar_close(again);
+	ol_grammar_vocab_close(own);
+	assert_false(expect_text(first, "array", "[1, [true]]"));
+	ol_grammar_close(first);
+	json_decref(schema);
+	json_decref(bad);
+}
+
 /* What may end an answer, and what may not. */
 static void test_ends(void **state)
 {
@@ -855,6 +886,7 @@ int main(void)
 		cmocka_unit_test(test_masks_of_families),
 		cmocka_unit_test(test_missing_bytes),
 		cmocka_unit_test(test_cache_changes_nothing),
+		cmocka_unit_test(test_grammars_are_kept),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_lead_space),
 		cmocka_unit_test(test_many_readings),
