@@ -36,15 +36,16 @@ static bool is_eos(const struct ol_config *c, int32_t token)
 	return false;
 }
 
-/* Where the first stop text begins, or `size`. Looks from `from` on. */
+/* Where the first stop text begins, or `size`. Looks from `from` on. A text may hold NUL. */
 static size_t find_stop(const struct ol_answer *a, size_t from)
 {
-	size_t first = a->g.text.size;
+	const struct ol_buf *text = &a->g.text;
+	size_t first = text->size;
 	for (int i = 0; i < a->o.stop_count; i++) {
-		const char *hit =
-			a->g.text.data ? strstr(a->g.text.data + from, a->o.stops[i]) : NULL;
-		if (hit)
-			first = OL_MIN(first, (size_t)(hit - a->g.text.data));
+		const size_t length = strlen(a->o.stops[i]);
+		for (size_t at = from; at < first && text->size - at >= length; at++)
+			if (memcmp(text->data + at, a->o.stops[i], length) == 0)
+				first = at;
 	}
 	return first;
 }

@@ -269,6 +269,55 @@ static void test_bias_cannot_force(void **state)
 	free(a);
 }
 
+/* Stop texts end an answer before them, wherever tokens cut them and whatever stands before. */
+static void test_stops(void **state)
+{
+	static const struct {
+		const char *said, *stops[2], *text;
+		size_t said_size, text_size;
+	} rows[] = {
+		{"abst", {"st"}, "ab", 4, 2},
+		{"ab\0st!", {"st"}, "ab\0", 6, 3},
+		{"a\0\0end", {"\x01", "end"}, "a\0\0", 6, 3},
+		{"one two", {"two", "ne"}, "o", 7, 1},
+		{"aab", {"ab"}, "a", 3, 1},
+		{"xy", {"yz"}, "xy", 2, 2},
+	};
+	struct ol_sampler *sampler;
+	float *logits = calloc((size_t)tiny.vocab_size, sizeof *logits);
+	const struct ol_answer_model answers = {&tiny, tokenizer, ol_kernels_for(OL_ISA_SCALAR)};
+	(void)state;
+	assert_int_equal(ol_sampler_open(&sampler, answers.kernels, tiny.vocab_size), OL_OK);
+	for (size_t r = 0; r < OL_ARRAY_LEN(rows); r++) {
+		const int32_t prompt[] = {TEST_BYTE};
+		struct ol_answer *a;
+		struct ol_error err;
+		bool more = true;
+		struct ol_answer_options options = {
+			.sampling = {.top_p = 1.0f, .repeat_penalty = 1.0f},
+			.stops = {rows[r].stops[0], rows[r].stops[1]},
+			.stop_count = rows[r].stops[1] ? 2 : 1};
+		assert_int_equal(ol_answer_open(&a, &answers, prompt, 1, 100, &options, &err),
+				 OL_OK);
+		for (size_t i = 0; i <= rows[r].said_size && more; i++) {
+			const int32_t token = i < rows[r].said_size
+						      ? TEST_BYTE + (uint8_t)rows[r].said[i]
+						      : TEST_EOS;
+			logits[token] = 1.0f;
+			assert_int_equal(ol_answer_take(a, logits, sampler, &more, &err), OL_OK);
+			logits[token] = 0.0f;
+		}
+		const struct ol_generation *g = ol_answer_generation(a);
+		assert_false(more);
+		assert_int_equal(g->text.size, rows[r].text_size);
+		assert_memory_equal(g->text.data, rows[r].text, rows[r].text_size);
+		assert_int_equal(g->finish, OL_FINISH_STOP);
+		ol_answer_close(a);
+	}
+	ol_sampler_close(sampler);
+	free(logits);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_grammar_outlives_its_owner),
 		cmocka_unit_test(test_bias_cannot_force),
+		cmocka_unit_test(test_stops),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
