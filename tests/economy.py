@@ -144,7 +144,7 @@ def free_answers(node):
     check("is free", answer["openledger"]["receipt"]["price_nano"] == "0")
     proof = node.ask("GET", "/v1/receipts/%s/proof" % answer["openledger"]["receipt"]["id"])
     check("its proof", proof[0] == 200 and proof[1].startswith(b"c2sp.org/tlog-proof@v1"))
-    check("all is computed again", "7 of 7" in verify(answer))
+    check("all is computed again", "7 of 8" in verify(answer))
     check("no such receipt", node.ask("GET", "/v1/receipts/" + "00" * 32)[0] == 404)
     check("no id of a receipt", node.ask("GET", "/v1/receipts/xyz")[0] == 400)
     check("only the log's files", node.ask("GET", "/log/../signer/node.key")[0] in (400, 404))
@@ -196,7 +196,7 @@ def paid_answers(node):
         check("costs what was listed", int(receipt["price_nano"]) == due, str(receipt["price_nano"]))
         paid += due
         wait_for_log(node, receipt["log_index"] + 1)
-        check("all is computed again", "7 of 7" in verify(answer))
+        check("all is computed again", "7 of 8" in verify(answer))
     check("the account paid that and no more", before - node.credit() == paid)
     answer["openledger"]["opening"]["choices"][1]["tokens"][3] ^= 1
     verify(answer, 2, "another answer")

@@ -161,6 +161,7 @@ static enum ol_status open_economy(struct serving *v, const struct serve_line *l
 						   .witness_count = (uint32_t)line->witnesses.count,
 						   .keys = v->keys,
 						   .base = runtime->model,
+						   .tokenizer = runtime->tokenizer,
 						   .kv_type = o->engine.kv_type};
 	o->accounting = ol_accounting_of_keys(v->keys);
 	if (line->no_ledger)

@@ -1,4 +1,4 @@
-/* Receipts, prices, share tables: what is written is read again, every rule that bytes can break
+/* Receipts, prices, openings: what is written is read again, every rule that bytes can break
  * has a row, and nothing that shapes an answer can be changed without changing a commitment. */
 #include "ledger/receipt.h"
 
@@ -12,7 +12,6 @@
 
 #include "crypto/ed25519.h"
 #include "ledger/opening.h"
-#include "ledger/share_table.h"
 
 enum { MODEL = 0xaa };
 static const uint64_t noon = UINT64_C(1790000000000);
@@ -479,78 +478,6 @@ static void pseudonyms_change_with_epoch_and_account(void **state)
 			assert_memory_not_equal(names[i], names[k], 32);
 }
 
-/* --- share tables ----------------------------------------------------------------- */
-
-static void every_fault_of_a_share_table_is_named(void **state)
-{
-	struct {
-		struct ol_share_head head;
-		struct ol_share_row rows[3];
-	} good, t;
-	const struct ol_share_head *head;
-	const struct ol_share_row *rows;
-	struct ol_buf buf;
-	uint32_t row;
-
-	(void)state;
-	memset(&good, 0, sizeof good);
-	ol_share_table_begin(&good.head, OL_CONFIDENCE_MEASURED, 3);
-	good.rows[0] = (struct ol_share_row){address(9), -5, 0, 0};
-	good.rows[1] = (struct ol_share_row){address(2), 30, 750000000, 0};
-	good.rows[2] = (struct ol_share_row){address(4), 10, 250000000, 0};
-	ol_buf_init(&buf, sizeof good);
-	ol_share_table_write(&buf, &good.head, good.rows);
-	assert_int_equal(buf.size, sizeof good);
-	memcpy(&good, buf.data, sizeof good);
-	ol_buf_release(&buf);
-#define EXPECT(fault, change)                                                                      \
-	do {                                                                                       \
-		size_t size = sizeof t;                                                            \
-		t = good;                                                                          \
-		change;                                                                            \
-		assert_int_equal(                                                                  \
-			ol_share_table_read(&head, &rows, &row, (const uint8_t *)&t, size),        \
-			fault);                                                                    \
-	} while (0)
-	EXPECT(OL_SHARE_WELL, (void)size);
-	EXPECT(OL_SHARE_SIZE, size--);
-	EXPECT(OL_SHARE_SIZE, size = sizeof t.head - 1);
-	EXPECT(OL_SHARE_SIZE, t.head.rows = UINT32_MAX);
-	EXPECT(OL_SHARE_KIND, (t.head.magic[3] = 'x', (void)size));
-	EXPECT(OL_SHARE_KIND, (t.head.version = 2, (void)size));
-	EXPECT(OL_SHARE_KIND, (t.head.confidence = 3, (void)size));
-	EXPECT(OL_SHARE_ORDER, (t.rows[1] = t.rows[0], (void)size));
-	EXPECT(OL_SHARE_SUM, (t.rows[0].ppb--, (void)size));
-	EXPECT(OL_SHARE_SIGN, (t.rows[2].ppb = 1, (void)size));
-	EXPECT(OL_SHARE_WELL,
-	       (t.rows[0].ppb = t.rows[1].ppb = 0, (void)size)); /* no clear source */
-#undef EXPECT
-	assert_true(rows[0].account.id[0] == 2 && rows[2].account.id[0] == 9); /* sorted */
-}
-
-static void the_root_of_a_share_table_holds_all_of_it(void **state)
-{
-	struct ol_share_head head;
-	struct ol_share_row rows[5];
-	uint8_t root[32], other[32];
-
-	(void)state;
-	memset(rows, 0, sizeof rows);
-	ol_share_table_begin(&head, OL_CONFIDENCE_LOW, 5);
-	for (uint8_t i = 0; i < 5; i++)
-		rows[i] = (struct ol_share_row){address(i), i, 0, 0};
-	ol_share_table_root(root, &head, rows);
-	for (int i = 0; i < 5; i++) {
-		rows[i].score++;
-		ol_share_table_root(other, &head, rows);
-		assert_memory_not_equal(root, other, sizeof root);
-		rows[i].score--;
-	}
-	head.gain++;
-	ol_share_table_root(other, &head, rows);
-	assert_memory_not_equal(root, other, sizeof root);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -566,8 +493,6 @@ int main(void)
 		cmocka_unit_test(an_opening_goes_through_json_unchanged),
 		cmocka_unit_test(what_is_no_opening_gets_a_sentence),
 		cmocka_unit_test(pseudonyms_change_with_epoch_and_account),
-		cmocka_unit_test(every_fault_of_a_share_table_is_named),
-		cmocka_unit_test(the_root_of_a_share_table_holds_all_of_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,12 @@ struct charge {
 	uint8_t adapter[32], snapshot[32], index[32];
 };
 
+static bool is_zero(const uint8_t bytes[32])
+{
+	static const uint8_t none[32];
+	return memcmp(bytes, none, sizeof none) == 0;
+}
+
 static const char *currency_name(enum ol_currency currency)
 {
 	return currency == OL_CURRENCY_CREDIT ? "test credit" : "OPEN";
@@ -638,6 +644,7 @@ enum ol_status ol_cashier_post(struct ol_cashier *c, void *charge_in, json_t **j
 	struct ol_receipt_part parts[OL_PARTIES];
 	struct ol_receipt receipt;
 	struct opened opened = {0};
+	json_t *detail = NULL;
 	enum ol_status s = OL_OK;
 
 	*json = NULL;
@@ -649,8 +656,14 @@ enum ol_status ol_cashier_post(struct ol_cashier *c, void *charge_in, json_t **j
 			   !open_answer(&opened, answered, answered->hidden) ||
 			   !ol_receipt_commit_response(receipt.response, &opened.opening)))
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for a receipt");
+	if (s == OL_OK && c->o.shares && !is_zero(charge->adapter) && !answered->embeddings)
+		s = c->o.shares(c->o.models, receipt.shares, &detail, answered->ask->model,
+				charge->adapter, &opened.opening, receipt.request, err);
 	if (s == OL_OK)
 		s = book(c, charge, &receipt, parts, &opened.opening, json, err);
+	if (s == OL_OK && detail)
+		json_object_set(*json, "attribution", detail);
+	json_decref(detail);
 	if (s != OL_OK)
 		give_back(c, charge);
 	*price_out = s == OL_OK ? receipt.price : ol_amount(0);

@@ -11,6 +11,7 @@
 #include "crypto/secret.h"
 #include "crypto/secret_file.h"
 #include "node/adapters.h"
+#include "node/receipt_shares.h"
 
 enum { IDENTITIES_MAX = 4096, SETTLE_MS = 600000 };
 
@@ -29,6 +30,7 @@ struct ol_economy {
 	bool books_open;
 	struct ol_cashier *cashier;
 	struct ol_service *service;
+	struct ol_shaper *shaper; /* the clerk's */
 	uint8_t base[32];
 	pthread_mutex_t mutex; /* of the identities */
 	struct identity *identities;
@@ -133,6 +135,21 @@ static bool identify(void *self, const char *model, uint8_t adapter[32], uint8_t
 	memcpy(snapshot, i.snapshot, 32);
 	memcpy(index, i.index, 32);
 	return true;
+}
+
+static enum ol_status shares(void *self, uint8_t root[32], json_t **detail, const char *model,
+			     const uint8_t adapter[32], const struct ol_opening *opening,
+			     const uint8_t request[32], struct ol_error *err)
+{
+	struct ol_economy *e = self;
+	struct ol_served served;
+
+	memset(root, 0, 32);
+	*detail = NULL;
+	if (!e->shaper || !ol_service_find(e->service, &served, model))
+		return OL_OK;
+	return ol_shaper_shares(e->shaper, root, detail, served.folder, adapter, opening, request,
+				err);
 }
 
 enum ol_status ol_economy_model(struct ol_economy *e, uint8_t id_out[32], const char *name,
@@ -333,7 +350,8 @@ static enum ol_status restore_listings(struct ol_economy *e, struct ol_error *er
 {
 	struct restoring r = {.economy = e, .err = err};
 	struct ol_ledger_index_sums sums;
-	enum ol_status s = ol_ledger_index_catch_up(e->books.index, &e->books.disk, NULL, err);
+	/* The publisher alone catches the index up. */
+	enum ol_status s = ol_publisher_settle(e->books.publisher, SETTLE_MS, err);
 
 	if (s == OL_OK)
 		s = ol_ledger_index_sums(e->books.index, &sums, err);
@@ -399,6 +417,7 @@ static enum ol_status open_inside(struct ol_economy *e, struct ol_error *err)
 					     .log = &e->books,
 					     .identify = identify,
 					     .models = e,
+					     .shares = shares,
 					     .kv_type = e->o.kv_type,
 					     .room = 1};
 	enum ol_status s = open_signer(e, err);
@@ -421,6 +440,8 @@ static enum ol_status open_inside(struct ol_economy *e, struct ol_error *err)
 		s = ol_cashier_open(&e->cashier, &cashier, err);
 	}
 	ol_wipe(cashier.secret, sizeof cashier.secret);
+	if (s == OL_OK)
+		s = ol_shaper_open(&e->shaper, e->o.home, e->o.base, e->o.tokenizer, err);
 	return s == OL_OK ? restore_listings(e, err) : s;
 }
 
@@ -452,6 +473,7 @@ void ol_economy_close(struct ol_economy *e)
 {
 	if (!e)
 		return;
+	ol_shaper_close(e->shaper);
 	ol_cashier_close(e->cashier);
 	if (e->books_open)
 		ol_books_close(&e->books);

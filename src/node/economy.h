@@ -19,7 +19,8 @@ struct ol_economy_options {
 	const struct ol_home *home;  /* borrowed                                          */
 	const char *origin;          /* of a new log; NULL: "openledger.local/" and a number */
 	struct ol_keys *keys;        /* borrowed; NULL: no limits                         */
-	const struct ol_model *base; /* read when opening                                 */
+	const struct ol_model *base; /* borrowed, like the tokenizer (NULL: none)         */
+	const struct ol_tokenizer *tokenizer;
 	uint32_t kv_type;
 	const char *program;                    /* for the signer; NULL: this one */
 	const struct ol_log_witness *witnesses; /* asked to cosign the log's checkpoints; copied */

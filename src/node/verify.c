@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "crypto/ed25519.h"
 #include "node/adapters.h"
+#include "node/attribute_index.h"
+#include "node/receipt_shares.h"
 #include "node/replay.h"
 #include "node/runtime.h"
 
@@ -14,7 +16,7 @@ static const char *const check_names[OL_CHECKS] = {
 	[OL_CHECK_RECEIPT] = "receipt", [OL_CHECK_SIGNATURE] = "signature",
 	[OL_CHECK_LOG] = "log",         [OL_CHECK_PRICE] = "price",
 	[OL_CHECK_OPENING] = "opening", [OL_CHECK_MODELS] = "models",
-	[OL_CHECK_ANSWER] = "answer",
+	[OL_CHECK_ANSWER] = "answer",   [OL_CHECK_SHARES] = "shares",
 };
 
 const char *ol_check_name(enum ol_check_kind kind)
@@ -244,13 +246,15 @@ static enum ol_status find_adapter(char name[OL_NAME_MAX + 1], const struct ol_h
 
 /* Opens what the receipt names, if it is here. *ready: it is. */
 static enum ol_status open_models(struct ol_verification *v, const struct ol_verify_job *job,
-				  struct ol_runtime *runtime, bool *ready, struct ol_error *err)
+				  struct ol_runtime *runtime, char adapter[OL_NAME_MAX + 1],
+				  bool *ready, struct ol_error *err)
 {
 	const struct ol_receipt *r = &v->receipt;
-	char base[OL_NAME_MAX + 1], adapter[OL_NAME_MAX + 1] = "";
+	char base[OL_NAME_MAX + 1];
 	enum ol_status s;
 
 	*ready = false;
+	adapter[0] = '\0';
 	if (!job->home) {
 		SAY(v, OL_CHECK_MODELS, OL_CHECK_NOT_MADE, "not looked for");
 		return OL_OK;
@@ -447,25 +451,86 @@ static enum ol_status replay_embeddings(struct ol_verification *v, struct ol_run
 	return s;
 }
 
+/* The index that the receipt names, if the adapter has it. */
+static enum ol_status find_index(struct ol_index **index, struct ol_verification *v,
+				 const struct ol_verify_job *job, const char *adapter,
+				 struct ol_error *err)
+{
+	char path[OL_PATH_MAX];
+	enum ol_status s = ol_home_adapter_path(job->home, path, adapter, err);
+
+	if (s == OL_OK)
+		s = ol_adapter_open_index(index, path, err);
+	if (s == OL_ERR_NOT_FOUND) {
+		*index = NULL;
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_NOT_MADE, "the adapter's index is not here");
+		return OL_OK;
+	}
+	if (s == OL_OK && memcmp(ol_index_root(*index), v->receipt.index, 32) != 0) {
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_NOT_MADE,
+		    "made with another index of this adapter: build that one again");
+		ol_index_close(*index);
+		*index = NULL;
+	}
+	return s;
+}
+
+static enum ol_status check_shares(struct ol_verification *v, const struct ol_verify_job *job,
+				   const struct ol_runtime *runtime, const char *adapter,
+				   struct ol_error *err)
+{
+	const struct ol_attributor_options options = {.rank_max = OL_RANK_MAX};
+	struct ol_attributor *attributor = NULL;
+	struct ol_index *index = NULL;
+	uint8_t root[32];
+
+	if (is_zero(v->receipt.shares)) {
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_NOT_MADE, "%s",
+		    is_zero(v->receipt.index) ? "the model has no attribution index"
+					      : "nothing that could be attributed");
+		return OL_OK;
+	}
+	enum ol_status s = find_index(&index, v, job, adapter, err);
+	if (s != OL_OK || !index)
+		return s;
+	s = ol_attributor_open(&attributor, runtime->model, &options, err);
+	if (s == OL_OK)
+		s = ol_receipt_shares(root, NULL, NULL, attributor, index, runtime->adapter,
+				      job->opening, v->receipt.request, NULL, err);
+	if (s == OL_OK && memcmp(root, v->receipt.shares, 32) == 0)
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_TRUE, "same scores, the same table");
+	else if (s == OL_OK)
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_FALSE,
+		    "the answer's attribution gives another share table");
+	ol_attributor_close(attributor);
+	ol_index_close(index);
+	return s;
+}
+
 static enum ol_status check_answer(struct ol_verification *v, const struct ol_verify_job *job,
 				   struct ol_error *err)
 {
 	const bool opened = v->checks[OL_CHECK_OPENING].outcome == OL_CHECK_TRUE;
+	char adapter[OL_NAME_MAX + 1];
 	struct ol_runtime runtime = {0};
 	bool ready;
-	enum ol_status s = open_models(v, job, &runtime, &ready, err);
+	enum ol_status s = open_models(v, job, &runtime, adapter, &ready, err);
 
-	if (s != OL_OK) {
-	} else if (!ready || !opened) {
-		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "needs %s",
-		    !opened ? "the opening" : "the models");
-	} else if (v->receipt.work == OL_WORK_EMBEDDINGS) {
-		s = replay_embeddings(v, &runtime, job->opening, err);
-	} else if (job->opening->stop_count > OL_STOPS_MAX) {
-		SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE, "more stop texts than there can be");
-	} else {
-		s = replay(v, &runtime, job->opening, err);
+	if (s == OL_OK && (!ready || !opened)) {
+		const char *what = opened ? "the models" : "the opening";
+		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "needs %s", what);
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_NOT_MADE, "needs %s", what);
+		ol_runtime_close(&runtime);
+		return OL_OK;
 	}
+	if (s == OL_OK && job->opening->stop_count > OL_STOPS_MAX)
+		SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE, "more stop texts than there can be");
+	else if (s == OL_OK && v->receipt.work == OL_WORK_EMBEDDINGS)
+		s = replay_embeddings(v, &runtime, job->opening, err);
+	else if (s == OL_OK)
+		s = replay(v, &runtime, job->opening, err);
+	if (s == OL_OK)
+		s = check_shares(v, job, &runtime, adapter, err);
 	ol_runtime_close(&runtime);
 	return s;
 }

@@ -5,7 +5,8 @@
  *     proof ───┼─ the log              it is a leaf of a tree that a checkpoint signs
  *     listing ─┼─ the price            what the listing asks for so many tokens
  *     opening ─┼─ the commitments      it is about this prompt and this answer
- *     models ──┴─ the answer           one prefill, the same choices (node/replay.h)
+ *     models ──┼─ the answer           one prefill, the same choices (node/replay.h)
+ *     index ───┴─ the shares           one pass back, the same scores (node/receipt_shares.h)
  *
  * Each line is one check with its outcome. What cannot be checked for want of a part says what is
  * missing; it is not counted as true. */
@@ -19,15 +20,17 @@
 #include "ledger/receipt.h"
 #include "node/home.h"
 
-enum ol_check_kind { /* in the order in which they are made */
-		     OL_CHECK_RECEIPT,
-		     OL_CHECK_SIGNATURE,
-		     OL_CHECK_LOG,
-		     OL_CHECK_PRICE,
-		     OL_CHECK_OPENING,
-		     OL_CHECK_MODELS,
-		     OL_CHECK_ANSWER,
-		     OL_CHECKS
+/* In the order in which they are made. */
+enum ol_check_kind {
+	OL_CHECK_RECEIPT,
+	OL_CHECK_SIGNATURE,
+	OL_CHECK_LOG,
+	OL_CHECK_PRICE,
+	OL_CHECK_OPENING,
+	OL_CHECK_MODELS,
+	OL_CHECK_ANSWER,
+	OL_CHECK_SHARES,
+	OL_CHECKS
 };
 const char *ol_check_name(enum ol_check_kind kind); /* "receipt", "signature", … */
 
