@@ -6,6 +6,7 @@
 #include "crypto/text.h"
 #include "ledger/monitor.h"
 #include "node/home.h"
+#include "node/key_rotation.h"
 #include "node/log_http.h"
 
 #include <inttypes.h>
@@ -90,11 +91,17 @@ static int print_report(const struct ol_monitor_report *report, bool json)
 				  (json_int_t)report->size, "text", report->text);
 		if (report->evidence[0])
 			json_object_set_new(object, "evidence", json_string(report->evidence));
+		if (report->next_key[0])
+			json_object_set_new(object, "next_key", json_string(report->next_key));
 		return ol_print_json(object);
 	}
 	printf("%s%s\n", alarm ? "ALARM: " : "", report->text);
 	if (report->evidence[0])
 		printf("Evidence is kept in %s\n", report->evidence);
+	if (report->next_key[0])
+		printf("The log's key changes: the old key and the new one have signed that from "
+		       "now on it is\n  %s\nGive --key that one.\n",
+		       report->next_key);
 	return fflush(stdout) == 0 ? 0 : 1;
 }
 
@@ -277,12 +284,44 @@ static int command_verify(int argc, char **argv)
 	return 0;
 }
 
+static int command_rotate_key(int argc, char **argv)
+{
+	bool json = false;
+	const struct ol_option options[] = {OL_FLAG("json", 0, json, "machine-readable output")};
+	const struct ol_command_line line = {
+		.command = "openledger log rotate-key",
+		.usage = "[options]",
+		.about = "Gives this node a new key, with the server stopped: the old key and the "
+			 "new one sign\nan event of the log that says so, and the checkpoint that "
+			 "covers it.",
+		.options = options,
+		.option_count = OL_ARRAY_LEN(options)};
+	struct ol_home home;
+	struct ol_note_key key;
+	struct ol_error err = {0};
+	char text[OL_VERIFIER_KEY_TEXT];
+	const enum ol_parse parsed = ol_options_parse(&line, argc, argv);
+	if (parsed != OL_PARSE_GO)
+		return parsed == OL_PARSE_HELP ? 0 : 1;
+	enum ol_status s = ol_home_open(&home, &err);
+	if (s == OL_OK)
+		s = ol_key_rotate(&key, &home, ol_signer_start, &err);
+	if (s != OL_OK)
+		return ol_report(&err);
+	ol_note_key_print(text, &key);
+	if (json)
+		return ol_print_json(json_pack("{s:s, s:s}", "object", "log.key", "key", text));
+	printf("The log's key is now\n  %s\n", text);
+	return 0;
+}
+
 static const struct {
 	const char *name, *about;
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"monitor", "follow a log, and say in words when it lies", command_monitor},
 	{"verify", "check offline that an entry is in a log", command_verify},
+	{"rotate-key", "give this node a new key, announced by the old one", command_rotate_key},
 };
 
 int ol_command_log(int argc, char **argv)
@@ -301,8 +340,8 @@ int ol_command_log(int argc, char **argv)
 	}
 	FILE *out = help ? stdout : stderr;
 	fprintf(out, "Usage: openledger log COMMAND [options]\n"
-		     "Public logs, looked at from outside.\n\n");
+		     "Public logs, looked at from outside, and the key of one's own.\n\n");
 	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].about);
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
 	return help ? 0 : 1;
 }

@@ -1,6 +1,7 @@
 #include "ledger/monitor.h"
 #include "base/file.h"
 #include "crypto/text.h"
+#include "ledger/key_event.h"
 #include "ledger/tile_reader.h"
 
 #include <inttypes.h>
@@ -268,14 +269,27 @@ static enum ol_status check_tiles(struct ol_tile_reader *reader, uint64_t index,
 	return s;
 }
 
+/* An event that says which key follows is worth a word. */
+static void look_for_key(const struct ol_monitor *monitor, struct ol_monitor_report *report,
+			 const uint8_t *entry, size_t size)
+{
+	struct ol_key_event event;
+	struct ol_note_key next;
+	if (ol_key_event_check(&event, entry, size, monitor->key.name, monitor->key.public_key) ==
+		    OL_KEY_EVENT_WELL &&
+	    ol_note_key_init(&next, monitor->key.name, OL_NOTE_ED25519, event.new_key, NULL) ==
+		    OL_OK)
+		ol_note_key_print(report->next_key, &next);
+}
+
 /* All entries of one bundle from *index on. INPUT with a sentence: the log's fault. *own: a failure
  * of the visitor. */
-static enum ol_status read_bundle(struct ol_monitor *monitor, struct ol_tile_reader *reader,
-				  struct ol_merkle *tree, uint64_t size, enum ol_status *own,
-				  struct ol_error *err)
+static enum ol_status read_bundle(struct ol_monitor *monitor, struct ol_monitor_report *report,
+				  struct ol_tile_reader *reader, struct ol_merkle *tree,
+				  enum ol_status *own, struct ol_error *err)
 {
 	const uint64_t first = tree->count / OL_TILE_WIDTH * OL_TILE_WIDTH;
-	const uint64_t end = OL_MIN(size, first + OL_TILE_WIDTH);
+	const uint64_t end = OL_MIN(report->size, first + OL_TILE_WIDTH);
 	struct ol_buf bytes;
 	ol_buf_init(&bytes, OL_BUNDLE_BYTES_MAX);
 	enum ol_status s = ol_tile_reader_bundle(reader, &bytes, first, err);
@@ -293,6 +307,7 @@ static enum ol_status read_bundle(struct ol_monitor *monitor, struct ol_tile_rea
 			continue;
 		ol_merkle_leaf(leaf, entry, entry_size);
 		s = check_tiles(reader, index, leaf, err);
+		look_for_key(monitor, report, entry, entry_size);
 		if (s == OL_OK && monitor->options.visit)
 			s = *own = monitor->options.visit(monitor->options.context, index, entry,
 							  entry_size, err);
@@ -339,7 +354,7 @@ static enum ol_status grow(struct ol_monitor *monitor, struct ol_monitor_report 
 	if (!reader)
 		return ol_fail(err, OL_ERR_FULL, "out of memory");
 	while (s == OL_OK && tree->count < shown->size)
-		s = read_bundle(monitor, reader, tree, shown->size, &own, &why);
+		s = read_bundle(monitor, report, reader, tree, &own, &why);
 	ol_tile_reader_close(reader);
 	if (own != OL_OK)
 		return ol_fail(err, own, "%s", why.text);

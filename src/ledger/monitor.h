@@ -37,6 +37,9 @@ struct ol_monitor_report {
 	uint64_t known_size, size;        /* before; of the checkpoint that was shown */
 	char text[OL_ERROR_TEXT_MAX];     /* what was found, in a sentence */
 	char evidence[OL_ERROR_TEXT_MAX]; /* the folder of what was kept, or "" */
+	/* The verifier key that follows by an event of the log, signed by both keys, or "": what
+	 * comes after bears its signature. */
+	char next_key[OL_VERIFIER_KEY_TEXT];
 };
 
 struct ol_monitor_options {

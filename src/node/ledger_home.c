@@ -134,6 +134,8 @@ static enum ol_status open_publisher(struct ol_books *books, const struct ol_boo
 	if (s == OL_OK)
 		s = ol_log_signer_open(&books->log_signer, books->signer, &books->store.source,
 				       o->witnesses, o->witness_count, err);
+	if (s == OL_OK)
+		ol_log_signer_also(books->log_signer, o->second_signer);
 	const struct ol_publisher_options options = {
 		.journal = &books->disk,
 		.index = books->index,

@@ -39,6 +39,7 @@ struct ol_books_options {
 	/* The node's key, borrowed: it signs checkpoints (and what ol_books_sign is given). NULL:
 	 * nothing is published, the index is caught up when the books are closed. */
 	struct ol_signer *signer;
+	struct ol_signer *second_signer; /* signs checkpoints too (node/key_rotation.h); or NULL */
 	const struct ol_log_witness *witnesses; /* asked to cosign checkpoints; copied */
 	uint32_t witness_count;
 	uint32_t interval_ms; /* of the publisher */

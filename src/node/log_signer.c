@@ -18,7 +18,7 @@ struct witness {
 };
 
 struct ol_log_signer {
-	struct ol_signer *signer;
+	struct ol_signer *signer, *second; /* second may be NULL */
 	struct ol_log_source files;
 	uint32_t count;
 	struct witness witnesses[];
@@ -86,6 +86,11 @@ void ol_log_signer_close(struct ol_log_signer *signer)
 	for (uint32_t i = 0; i < signer->count; i++)
 		ol_log_http_close(signer->witnesses[i].http);
 	free(signer);
+}
+
+void ol_log_signer_also(struct ol_log_signer *signer, struct ol_signer *second)
+{
+	signer->second = second;
 }
 
 const char *ol_log_signer_witness_trouble(const struct ol_log_signer *signer, uint32_t which)
@@ -180,40 +185,56 @@ static void ask(struct ol_log_signer *signer, struct witness *witness, struct ol
 	ol_buf_release(&reply);
 }
 
-enum ol_status ol_log_signer_sign(void *self, struct ol_buf *note,
-				  const struct ol_log_checkpoint *checkpoint, struct ol_error *err)
+/* A note with the signature of this key alone. */
+static enum ol_status sign_with(struct ol_log_signer *signer, struct ol_signer *key,
+				struct ol_buf *note, const struct ol_log_checkpoint *checkpoint,
+				struct ol_error *err)
 {
-	struct ol_log_signer *signer = self;
-	const struct ol_log_checkpoint *last = ol_signer_last(signer->signer);
+	const struct ol_log_checkpoint *last = ol_signer_last(key);
 	struct ol_proof proof = {.count = 0};
-	struct ol_buf own;
-	enum ol_status s = OL_OK;
 	if (last->size > checkpoint->size)
 		return ol_fail(err, OL_ERR_INPUT,
 			       "the key signed a checkpoint of %" PRIu64
-			       " entries, the log has only "
-			       "%" PRIu64 ": it was set back; restore its journal",
+			       " entries, the log has only %" PRIu64
+			       ": it was set back; restore its journal",
 			       last->size, checkpoint->size);
 	struct ol_tile_reader *reader = ol_tile_reader_open(&signer->files, checkpoint->size);
 	if (!reader)
 		return ol_fail(err, OL_ERR_FULL, "out of memory");
-	s = ol_tile_reader_consistency(reader, &proof, last->size, last->root, checkpoint->root,
-				       err);
+	enum ol_status s = ol_tile_reader_consistency(reader, &proof, last->size, last->root,
+						      checkpoint->root, err);
 	ol_tile_reader_close(reader);
-	if (s != OL_OK)
-		return s;
+	return s == OL_OK ? ol_signer_checkpoint(key, note, checkpoint, &proof, err) : s;
+}
+
+/* Where the signature lines of a checkpoint's note begin: behind its one empty line. */
+static size_t lines_of(const struct ol_buf *note)
+{
+	const char *blank = strstr(note->data, "\n\n");
+	OL_ASSERT(blank);
+	return (size_t)(blank + 2 - note->data);
+}
+
+enum ol_status ol_log_signer_sign(void *self, struct ol_buf *note,
+				  const struct ol_log_checkpoint *checkpoint, struct ol_error *err)
+{
+	struct ol_log_signer *signer = self;
+	struct ol_buf own, second;
 	ol_buf_init(&own, OL_NOTE_BYTES_MAX);
-	s = ol_signer_checkpoint(signer->signer, &own, checkpoint, &proof, err);
-	if (s == OL_OK && !ol_buf_append(note, own.data, own.size))
-		s = ol_fail(err, OL_ERR_FULL, "out of memory for a checkpoint");
-	/* The text and its empty line: a witness's lines are checked under these. */
-	const char *blank = s == OL_OK ? strstr(own.data, "\n\n") : NULL;
-	for (uint32_t i = 0; blank && i < signer->count; i++) {
-		struct witness *witness = &signer->witnesses[i];
-		if (ol_clock_seconds() >= witness->next)
-			ask(signer, witness, note, (size_t)(blank + 2 - own.data), &own,
-			    checkpoint);
+	ol_buf_init(&second, OL_NOTE_BYTES_MAX);
+	enum ol_status s = sign_with(signer, signer->signer, &own, checkpoint, err);
+	if (s == OL_OK && signer->second)
+		s = sign_with(signer, signer->second, &second, checkpoint, err);
+	if (s == OL_OK && signer->second) {
+		const size_t from = lines_of(&second);
+		ol_buf_append(&own, second.data + from, second.size - from);
 	}
+	if (s == OL_OK && (own.failed || !ol_buf_append(note, own.data, own.size)))
+		s = ol_fail(err, OL_ERR_FULL, "out of memory for a checkpoint");
+	for (uint32_t i = 0; s == OL_OK && i < signer->count; i++)
+		if (ol_clock_seconds() >= signer->witnesses[i].next)
+			ask(signer, &signer->witnesses[i], note, lines_of(&own), &own, checkpoint);
 	ol_buf_release(&own);
+	ol_buf_release(&second);
 	return s;
 }

@@ -36,6 +36,9 @@ OL_MUST_CHECK enum ol_status ol_log_signer_open(struct ol_log_signer **signer_ou
 						const struct ol_log_witness *witnesses,
 						uint32_t witness_count, struct ol_error *err);
 void ol_log_signer_close(struct ol_log_signer *signer);
+/* From now on a second key signs too: a key that follows the first (ledger/key_event.h). Borrowed.
+ * */
+void ol_log_signer_also(struct ol_log_signer *signer, struct ol_signer *second);
 
 /* Appends the note: the checkpoint, the log's signature, and those of the witnesses that gave one.
  * The files of the checkpoint must be readable. self: an ol_log_signer, so that it fits where a

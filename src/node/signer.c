@@ -213,7 +213,9 @@ void ol_signer_stop(struct ol_signer *signer)
 {
 	if (!signer)
 		return;
-	close(signer->socket); /* it reads the end of the stream and ends itself */
+	/* It reads the end of the stream and ends itself, whatever child still holds a copy. */
+	shutdown(signer->socket, SHUT_RDWR);
+	close(signer->socket);
 	if (signer->pid > 0)
 		while (waitpid(signer->pid, NULL, 0) < 0 && errno == EINTR)
 			;
