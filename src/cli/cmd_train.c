@@ -248,7 +248,7 @@ static int run_line(struct train_line *l)
 	struct ol_train_result result;
 	struct ol_error err = {0};
 	enum ol_status s = check_line(l, &err);
-	l->q.index = !l->no_index;
+	l->q.no_index = l->no_index;
 	l->q.code = ol_code_version;
 	l->q.color = isatty(STDOUT_FILENO) != 0;
 	l->q.watch = (struct ol_train_watch){.notice = show_notice,

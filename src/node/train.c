@@ -616,7 +616,7 @@ static void make_index(struct run *r)
 					     .progress = r->q->watch.index,
 					     .context = r->q->watch.context};
 	ol_index_wish_init(&q.wish);
-	if (!r->q->index || r->config.method == OL_TRAIN_DPO || !knows_contributors(r))
+	if (r->q->no_index || r->config.method == OL_TRAIN_DPO || !knows_contributors(r))
 		return;
 	r->result->indexed = ol_adapter_index(&r->result->index, &r->home, &q, &why) == OL_OK;
 	if (!r->result->indexed)

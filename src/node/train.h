@@ -64,7 +64,7 @@ struct ol_train_request {
 	enum ol_data_format format;
 	struct ol_train_wish wish;
 	bool resume, replace;
-	bool index;           /* make the attribution index where contributors are known          */
+	bool no_index;        /* make no attribution index, though contributors are known      */
 	int preview;          /* examples to show; then nothing is trained */
 	bool color;           /* of the preview                            */
 	int samples;          /* answers at each evaluation                */
