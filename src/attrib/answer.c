@@ -156,7 +156,8 @@ static enum ol_status use(struct ol_attributor *a, const struct ol_attribution_q
 
 /* ---- The pass ------------------------------------------------------------------------------- */
 
-/* Tokens and targets of an answer, and its blocks: equal ranges of its rows, in order. */
+/* Tokens and targets of an answer, and its blocks: equal ranges, in order, of the rows that predict
+ * the response; the prompt's others go with the first. */
 static void lay_out(struct ol_attributor *a, const struct ol_attribution_query *q, int row0,
 		    struct ol_sequence *sequence, struct ol_cut *cuts)
 {
@@ -167,9 +168,12 @@ static void lay_out(struct ol_attributor *a, const struct ol_attribution_query *
 	for (int i = 0; i < rows; i++)
 		targets[i] = i + 1 < prompt ? -1 : q->response[i + 1 - prompt];
 	*sequence = (struct ol_sequence){tokens, targets, rows, 0};
-	for (int b = 0; b < OL_SCORE_BLOCKS; b++)
-		cuts[b] = (struct ol_cut){row0 + (int)((int64_t)rows * b / OL_SCORE_BLOCKS),
-					  row0 + (int)((int64_t)rows * (b + 1) / OL_SCORE_BLOCKS)};
+	for (int b = 0; b < OL_SCORE_BLOCKS; b++) {
+		const int64_t from = (int64_t)q->response_count * b / OL_SCORE_BLOCKS;
+		const int64_t to = (int64_t)q->response_count * (b + 1) / OL_SCORE_BLOCKS;
+		cuts[b] = (struct ol_cut){b ? row0 + prompt - 1 + (int)from : row0,
+					  row0 + prompt - 1 + (int)to};
+	}
 }
 
 static double sum_losses(const float *losses, int rows)

@@ -155,23 +155,68 @@ bool ol_index_example_text(struct ol_buf *text, const struct ol_index *index, ui
 
 /* ---- One answer, by name -------------------------------------------------------------------- */
 
+/* A conversation of a question and, unless NULL, its answer; without a template their texts joined,
+ * as training joins them. */
+static enum ol_status encode_turns(const struct ol_runtime *r, struct ol_tokens *ids,
+				   const char *prompt, const char *response, bool raw,
+				   struct ol_error *err)
+{
+	const struct ol_chat_format format = ol_runtime_chat_format(r);
+	struct ol_buf text;
+	enum ol_status s = OL_OK;
+	if (r->chat && !raw) {
+		json_t *turns = json_pack("[{s:s, s:s}]", "role", "user", "content", prompt);
+		if (turns && response)
+			json_array_append_new(turns, json_pack("{s:s, s:s}", "role", "assistant",
+							       "content", response));
+		s = turns && json_array_size(turns) == (response ? 2 : 1)
+			    ? ol_chat_encode(&format, ids, turns, !response, err)
+			    : ol_fail(err, OL_ERR_INPUT, "prompt or response is not valid UTF-8");
+		json_decref(turns);
+		return s;
+	}
+	ol_buf_init(&text, OL_ANSWER_TEXT_MAX);
+	s = ol_buf_append_text(&text, prompt) && (!response || ol_buf_append_text(&text, response))
+		    ? ol_tokenizer_encode(r->tokenizer, ids, text.data ? text.data : "", text.size,
+					  OL_SPECIAL_NONE, true, NULL, 0, err)
+		    : ol_fail(err, OL_ERR_FULL, "out of memory for prompt and response");
+	ol_buf_release(&text);
+	return s;
+}
+
+/* The answer's ids: what follows the prompt's in the ids of both, up to what ends a turn; where the
+ * tokens of both do not begin with the prompt's, those of the answer by itself. */
+static enum ol_status encode_response(const struct ol_runtime *r, const struct ol_tokens *prompt,
+				      struct ol_tokens *out, const char *prompt_text,
+				      const char *response, bool raw, struct ol_error *err)
+{
+	struct ol_tokens both = {0};
+	enum ol_status s = encode_turns(r, &both, prompt_text, response, raw, err);
+	if (s == OL_OK && both.count > prompt->count &&
+	    memcmp(both.ids, prompt->ids, prompt->count * sizeof *both.ids) == 0) {
+		for (size_t i = prompt->count; s == OL_OK && i < both.count; i++) {
+			if (ol_tokenizer_is_special(r->tokenizer, both.ids[i]))
+				break;
+			if (!ol_tokens_push(out, both.ids[i]))
+				s = ol_fail(err, OL_ERR_FULL, "out of memory for the response");
+		}
+	} else if (s == OL_OK) {
+		s = ol_tokenizer_encode(r->tokenizer, out, response, strlen(response),
+					OL_SPECIAL_NONE, false, NULL, 0, err);
+	}
+	ol_tokens_release(&both);
+	return s;
+}
+
 enum ol_status ol_runtime_encode_exchange(const struct ol_runtime *r, struct ol_tokens *prompt_out,
 					  struct ol_tokens *response_out, const char *prompt,
 					  const char *response, bool raw, struct ol_error *err)
 {
 	enum ol_status s = ol_runtime_need_tokenizer(r, err);
-	if (s == OL_OK && r->chat && !raw) {
-		json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", prompt);
-		s = messages ? ol_runtime_encode_chat(r, prompt_out, messages, err)
-			     : ol_fail(err, OL_ERR_INPUT, "the prompt is not valid UTF-8");
-		json_decref(messages);
-	} else if (s == OL_OK) {
-		s = ol_tokenizer_encode(r->tokenizer, prompt_out, prompt, strlen(prompt),
-					OL_SPECIAL_NONE, true, NULL, 0, err);
-	}
+	if (s == OL_OK)
+		s = encode_turns(r, prompt_out, prompt, NULL, raw, err);
 	if (s == OL_OK && response)
-		s = ol_tokenizer_encode(r->tokenizer, response_out, response, strlen(response),
-					OL_SPECIAL_NONE, false, NULL, 0, err);
+		s = encode_response(r, prompt_out, response_out, prompt, response, raw, err);
 	return s;
 }
 
