@@ -384,12 +384,71 @@ static void test_refused_batches(void **state)
 	ol_sim_disk_close(small.sim);
 }
 
+/* As much of everything as a batch may hold, twice; the second time all of it is a retry. */
+static void test_largest_batch(void **state)
+{
+	enum { EVENTS = OL_BATCH_EVENT_BYTES_MAX / OL_EVENT_BYTES_MAX };
+	static struct ol_account_op ops[OL_BATCH_ACCOUNTS_MAX];
+	static struct ol_transfer transfers[OL_BATCH_TRANSFERS_MAX];
+	static uint8_t op_results[OL_BATCH_ACCOUNTS_MAX], results[OL_BATCH_TRANSFERS_MAX];
+	static uint8_t bytes[OL_EVENT_BYTES_MAX];
+	static struct ol_world world;
+	struct ol_event events[EVENTS];
+	uint64_t indexes[EVENTS];
+	struct ol_error err;
+	struct ol_ledger *ledger = NULL;
+	struct ol_ledger_report report;
+	struct ol_sim_disk *sim = ol_sim_disk_open(8);
+	(void)state;
+	ol_world_init(&world, 8);
+	struct ol_ledger_options o = ol_crash_ledger(sim, &world);
+	o.limits = (struct ol_book_limits){20000, 20000, 9000};
+	o.journal = (struct ol_journal_options){0};
+	for (uint32_t i = 0; i < OL_BATCH_ACCOUNTS_MAX; i++) {
+		ops[i] = (struct ol_account_op){.action = OL_ACCOUNT_OPEN,
+						.flags = OL_ACCOUNT_OVERDRAFT};
+		ol_account_key_init(&ops[i].key, OL_ACCOUNT_ADDRESS, OL_CURRENCY_OPEN, 0, &i,
+				    sizeof i);
+	}
+	for (uint32_t i = 0; i < OL_BATCH_TRANSFERS_MAX; i++) {
+		const uint8_t random[OL_ID_RANDOM_BYTES] = {(uint8_t)i, (uint8_t)(i >> 8)};
+		transfers[i] = (struct ol_transfer){.id = ol_id_make(world.now_ms, random),
+						    .debit = ops[i].key,
+						    .credit = ops[i ? i - 1 : 1].key,
+						    .amount = {1 + i},
+						    .code = OL_CODE_OTHER};
+	}
+	for (uint32_t i = 0; i < EVENTS; i++)
+		events[i] = (struct ol_event){bytes, sizeof bytes, 1, i, 100};
+	ol_must(ol_ledger_open(&ledger, NULL, &o, &err), &err);
+	for (int turn = 0; turn < 2; turn++) {
+		struct ol_batch batch = {
+			.postings = {ops, transfers, OL_BATCH_ACCOUNTS_MAX, OL_BATCH_TRANSFERS_MAX},
+			.events = events,
+			.event_count = EVENTS,
+			.account_results = op_results,
+			.transfer_results = results,
+			.event_indexes = indexes};
+		ol_must(ol_ledger_post(ledger, &batch, &err), &err);
+		assert_int_equal(results[8189], turn ? OL_POST_EXISTS : OL_POST_OK);
+		assert_true(indexes[EVENTS - 1] ==
+			    (turn ? OL_EVENT_NOT_LOGGED : (uint64_t)EVENTS - 1));
+		assert_true(batch.sequence == (turn ? 0 : 1));
+		ol_must(ol_ledger_commit(ledger, &err), &err);
+	}
+	ol_ledger_close(ledger);
+	ol_must(ol_ledger_check(&o.disk, &report, &o.limits, 1, true, &err), &err);
+	assert_true(report.transfers == OL_BATCH_TRANSFERS_MAX && report.events == EVENTS);
+	ol_sim_disk_close(sim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_bit),      cmocka_unit_test(test_torn_or_damaged),
 		cmocka_unit_test(test_pieces_missing), cmocka_unit_test(test_snapshots),
 		cmocka_unit_test(test_lock),           cmocka_unit_test(test_refused_batches),
+		cmocka_unit_test(test_largest_batch),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
