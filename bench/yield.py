@@ -75,13 +75,15 @@ def upload(args):
 
 
 def await_steps(args, job):
-    while True:
+    until = time.monotonic() + 600
+    while time.monotonic() < until:
         now = call_json(args, "GET", "/v1/fine_tuning/jobs/" + job)
         if now["status"] not in ("queued", "running"):
             sys.exit("yield: the job is %s: %s" % (now["status"], now["error"]))
         if now["status"] == "running" and now["openledger"]["step"] > 0:
             return now["openledger"]["step"]
         time.sleep(0.2)
+    sys.exit("yield: the job did not begin within ten minutes: is another one running?")
 
 
 def main():
