@@ -6,6 +6,7 @@
 #include "crypto/sha256.h"
 #include "crypto/text.h"
 #include "ledger/receipt.h"
+#include "node/cashier.h"
 #include "node/ledger_audit.h"
 
 #include <inttypes.h>
@@ -56,11 +57,18 @@ static const char *unit(const struct ol_account_key *key)
 
 enum { ACCOUNT_TEXT = 96 };
 
-/* 0x… for an address, otherwise the kind, with what of the id is not zero, and the epoch. */
+/* "local" and 0x… as everywhere (node/cashier.h), otherwise the kind, with what of the id is not
+ * zero, and the epoch. */
 static void print_key(char text[ACCOUNT_TEXT], const struct ol_account_key *key)
 {
 	char hex[2 * sizeof key->id + 1];
 	size_t length = sizeof key->id;
+	struct ol_account_key local;
+	if (ol_account_key_parse(&local, "local", (enum ol_currency)key->currency, NULL) == OL_OK &&
+	    memcmp(&local, key, sizeof local) == 0) {
+		snprintf(text, ACCOUNT_TEXT, "local");
+		return;
+	}
 	while (length > 0 && key->id[length - 1] == 0)
 		length--;
 	if (key->kind == OL_ACCOUNT_ADDRESS) {
@@ -85,16 +93,10 @@ static enum ol_status parse_key(struct ol_account_key *key, const char *text,
 	const size_t kind_length = colon ? (size_t)(colon - text) : strlen(text);
 	const size_t hex_length =
 		!colon ? 0 : (second ? (size_t)(second - colon) : strlen(colon)) - 1;
-	struct ol_address address;
 	uint8_t id[sizeof key->id] = {0};
 	uint64_t epoch = 0;
-	if (strncmp(text, "0x", 2) == 0) {
-		const enum ol_status s = ol_address_parse(&address, text, err);
-		if (s == OL_OK)
-			ol_account_key_init(key, OL_ACCOUNT_ADDRESS, currency, 0, address.bytes,
-					    sizeof address.bytes);
-		return s;
-	}
+	if (strncmp(text, "0x", 2) == 0 || strcmp(text, "local") == 0)
+		return ol_account_key_parse(key, text, currency, err);
 	for (int kind = OL_ACCOUNT_ADDRESS; kind <= OL_ACCOUNT_KIND_LAST; kind++) {
 		const char *name = ol_account_kind_name((enum ol_account_kind)kind);
 		if (strlen(name) != kind_length || strncmp(name, text, kind_length) != 0)
@@ -109,8 +111,8 @@ static enum ol_status parse_key(struct ol_account_key *key, const char *text,
 		return OL_OK;
 	}
 	return ol_fail(err, OL_ERR_INPUT,
-		       "\"%s\" is no account: 0x and 40 digits, or a kind such as platform, "
-		       "grants, or pot:HEX:EPOCH",
+		       "\"%s\" is no account: local, 0x and 40 digits, or a kind such as "
+		       "platform, grants, or pot:HEX:EPOCH",
 		       text);
 }
 
@@ -465,8 +467,8 @@ static int command_statement(int argc, char **argv)
 	const struct ol_command_line line = {
 		.command = "openledger ledger statement",
 		.usage = "ACCOUNT [options]",
-		.about = "Shows what entered and left an account, newest first. ACCOUNT is 0x… or "
-			 "a kind with its id.",
+		.about = "Shows what entered and left an account, newest first.\nACCOUNT is local, "
+			 "0x…, or a kind such as platform, grants, pot:HEX:EPOCH.",
 		.options = options,
 		.option_count = OL_ARRAY_LEN(options),
 		.operands = &operands,

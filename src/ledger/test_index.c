@@ -658,6 +658,43 @@ static void others_ask_while_it_catches_up(void **state)
 	free_world(w);
 }
 
+static void *catch_up_too(void *context)
+{
+	struct crowd *crowd = context;
+	while (!__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE)) {
+		const enum ol_status s = ol_ledger_index_catch_up(
+			crowd->w->index, &crowd->w->folder.disk, NULL, NULL);
+		OL_ASSERT(s == OL_OK);
+		crowd->asked++;
+	}
+	return NULL;
+}
+
+/* Nothing is taken twice by two that catch up at once. */
+static void two_may_catch_up_at_once(void **state)
+{
+	struct world *w = new_world(67);
+	struct crowd crowd[2] = {{.w = w}, {.w = w}};
+	pthread_t threads[2];
+	(void)state;
+	test_begin(&w->history);
+	test_commit(&w->history);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, catch_up_too, &crowd[i]), 0);
+	for (int i = 0; i < 20; i++) {
+		test_batch(&w->history, 200);
+		test_commit(&w->history);
+	}
+	for (int i = 0; i < 2; i++) {
+		__atomic_store_n(&crowd[i].done, true, __ATOMIC_RELEASE);
+		pthread_join(threads[i], NULL);
+		assert_true(crowd[i].asked > 0);
+	}
+	MUST(ol_ledger_index_catch_up(w->index, &w->folder.disk, NULL, &why));
+	check_all(w);
+	free_world(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -671,6 +708,7 @@ int main(void)
 		cmocka_unit_test(it_refuses_other_files),
 		cmocka_unit_test(a_failing_disk_leaves_whole_transactions),
 		cmocka_unit_test(others_ask_while_it_catches_up),
+		cmocka_unit_test(two_may_catch_up_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

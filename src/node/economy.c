@@ -13,7 +13,7 @@
 #include "node/adapters.h"
 #include "node/receipt_shares.h"
 
-enum { IDENTITIES_MAX = 4096, SETTLE_MS = 600000 };
+enum { IDENTITIES_MAX = 4096 };
 
 /* What stands behind a name, as of its file. */
 struct identity {
@@ -350,11 +350,9 @@ static enum ol_status restore_listings(struct ol_economy *e, struct ol_error *er
 {
 	struct restoring r = {.economy = e, .err = err};
 	struct ol_ledger_index_sums sums;
-	/* The publisher alone catches the index up. */
-	enum ol_status s = ol_publisher_settle(e->books.publisher, SETTLE_MS, err);
+	/* The books are opened with the index at all that was durable. */
+	enum ol_status s = ol_ledger_index_sums(e->books.index, &sums, err);
 
-	if (s == OL_OK)
-		s = ol_ledger_index_sums(e->books.index, &sums, err);
 	while (s == OL_OK && r.status == OL_OK && r.next < sums.events) {
 		const uint64_t before = r.next;
 		s = ol_ledger_index_events_from(e->books.index, r.next, 4096, restore_event, &r,

@@ -170,6 +170,9 @@ enum ol_status ol_books_open(struct ol_books *books, const struct ol_home *home,
 		s = open_keeper(books, options, err);
 	if (s == OL_OK)
 		s = ol_ledger_index_open(&books->index, books->paths.index, err);
+	/* What was durable when the last life ended can be asked for from the start. */
+	if (s == OL_OK && books->durable.sequence > 0)
+		s = ol_ledger_index_catch_up(books->index, &books->disk, &books->durable, err);
 	if (s == OL_OK)
 		s = open_publisher(books, options, err);
 	if (s != OL_OK)

@@ -64,9 +64,9 @@ struct ol_books {
 	bool opened, has_disk;
 };
 
-/* Opens, in this order, disk, ledger, index, publisher, and makes what is missing. One process at
- * a time. The books must not move in memory until they are closed. After a failure nothing is open.
- */
+/* Opens, in this order, disk, ledger, index, publisher, and makes what is missing; the index knows
+ * all that is durable by then. One process at a time. The books must not move in memory until they
+ * are closed. After a failure nothing is open. */
 OL_MUST_CHECK enum ol_status ol_books_open(struct ol_books *books, const struct ol_home *home,
 					   const struct ol_books_options *options,
 					   struct ol_error *err);
