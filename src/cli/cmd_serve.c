@@ -331,6 +331,9 @@ static void greet(const struct serving *v)
 /* The watchdog hears of us only while the threads of server and model get on. */
 static void beat_once(struct serving *v, const struct ol_notify *notify, double *next)
 {
+	struct ol_error err;
+	if (v->economy && ol_economy_tick(v->economy, &err) != OL_OK)
+		(void)ol_report(&err);
 	struct ol_service_stats stats;
 	if (notify->watchdog_seconds <= 0.0 || ol_clock_seconds() < *next)
 		return;

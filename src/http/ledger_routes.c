@@ -5,15 +5,18 @@
 
 #include "crypto/ethereum.h"
 #include "crypto/text.h"
+#include "attrib/shares.h"
 #include "http/later.h"
 #include "node/keys.h"
+#include "node/receipt_shares.h"
 
 enum { WAIT_MS = 3000, FILE_MAX = 1 << 20, SMALL_BODY_MAX = 64 << 10 };
 
 struct ol_ledger_api {
 	struct ol_economy *economy;
 	struct ol_later *later;
-	struct ol_later_route receipt, proof, event, log, file, account, listing, grant;
+	struct ol_later_route receipt, proof, event, log, file, account, listing, grant, epochs,
+		shares, anybody;
 };
 
 static void fail(struct ol_http_request *request, const struct ol_error *err, const char *param)
@@ -270,11 +273,10 @@ static enum ol_status set_balance(json_t *json, struct ol_bookkeeper *keeper, co
 	return s;
 }
 
-static void get_account(void *self, struct ol_http_request *request)
+static void reply_account(struct ol_ledger_api *api, struct ol_http_request *request,
+			  const char *account)
 {
-	struct ol_ledger_api *api = self;
 	struct ol_books *books = ol_economy_books(api->economy);
-	const char *account = ol_http_caller(request)->account;
 	json_t *json = json_pack("{s:s}", "account", account);
 	struct ol_error err;
 	enum ol_status s =
@@ -289,6 +291,11 @@ static void get_account(void *self, struct ol_http_request *request)
 		fail(request, &err, NULL);
 	if (s != OL_OK)
 		json_decref(json);
+}
+
+static void get_account(void *self, struct ol_http_request *request)
+{
+	reply_account(self, request, ol_http_caller(request)->account);
 }
 
 static bool amount_member(struct ol_amount *out, const json_t *json, const char *name)
@@ -403,6 +410,83 @@ static void post_listing(void *self, struct ol_http_request *request)
 	ol_http_reply_json(request, 200, json);
 }
 
+/* --- contributors -------------------------------------------------------------------------- */
+
+static void list_paid(void *context, const struct ol_epoch_paid *paid)
+{
+	json_t *one = json_pack("{s:o, s:I, s:I}", "pot", account_json(&paid->pot), "payees",
+				(json_int_t)paid->payees, "answers", (json_int_t)paid->answers);
+
+	set_amount(one, "nano", paid->amount);
+	json_object_set_new(
+		one, "currency",
+		json_string(paid->pot.currency == OL_CURRENCY_CREDIT ? "test credit" : "OPEN"));
+	json_array_append_new(context, one);
+}
+
+static void post_epochs(void *self, struct ol_http_request *request)
+{
+	struct ol_ledger_api *api = self;
+	json_t *body = ol_http_body_json(request), *list = json_array();
+	struct ol_error err;
+
+	if (body) {
+		const bool early = json_is_true(json_object_get(body, "early"));
+		if (ol_economy_close_epochs(api->economy, early, list_paid, list, &err) == OL_OK)
+			ol_http_reply_json(request, 200,
+					   json_pack("{s:s, s:O}", "object", "list", "data", list));
+		else
+			fail(request, &err, NULL);
+	}
+	json_decref(body);
+	json_decref(list);
+}
+
+static void get_shares(void *self, struct ol_http_request *request)
+{
+	struct ol_ledger_api *api = self;
+	const char *text = ol_http_param(request, "root");
+	struct ol_buf table;
+	struct ol_error err = {0};
+	uint8_t root[32];
+
+	ol_buf_init(&table, OL_SHARE_TABLE_MAX);
+	enum ol_status s =
+		ol_hex_parse(root, sizeof root, text, strlen(text))
+			? ol_share_table_find(&table, ol_economy_home(api->economy), root, &err)
+			: ol_fail(&err, OL_ERR_INPUT, "A root has 64 hexadecimal digits.");
+	if (s == OL_ERR_NOT_FOUND)
+		(void)ol_fail(&err, s, "No share table has this root.");
+	const size_t count = table.size / OL_SHARE_ROW_BYTES;
+	struct ol_share *rows = calloc(count + 1, sizeof *rows);
+	if (s == OL_OK && !rows)
+		s = ol_fail(&err, OL_ERR_FULL, "out of memory for a share table");
+	if (s == OL_OK) {
+		json_t *list = json_array();
+		ol_share_table_rows(rows, (const uint8_t *)table.data, table.size);
+		for (size_t i = 0; i < count; i++) {
+			json_t *row = json_pack("{s:I, s:I}", "score", (json_int_t)rows[i].score,
+						"share_ppb", (json_int_t)rows[i].share);
+			set_hex(row, "payee", rows[i].payee, sizeof rows[i].payee);
+			json_array_append_new(list, row);
+		}
+		ol_http_reply_json(request, 200,
+				   json_pack("{s:s, s:s, s:o}", "object", "list", "score_unit",
+					     "1e-9 nat", "data", list));
+	} else {
+		fail(request, &err, "root");
+	}
+	free(rows);
+	ol_buf_release(&table);
+}
+
+static void get_anybody(void *self, struct ol_http_request *request)
+{
+	struct ol_ledger_api *api = self;
+
+	reply_account(api, request, ol_http_param(request, "address"));
+}
+
 /* --- life ----------------------------------------------------------------------------------- */
 
 enum ol_status ol_ledger_api_open(struct ol_ledger_api **api_out, struct ol_economy *economy,
@@ -427,6 +511,9 @@ enum ol_status ol_ledger_api_open(struct ol_ledger_api **api_out, struct ol_econ
 	api->account = (struct ol_later_route){api->later, get_account, api};
 	api->listing = (struct ol_later_route){api->later, post_listing, api};
 	api->grant = (struct ol_later_route){api->later, post_grant, api};
+	api->epochs = (struct ol_later_route){api->later, post_epochs, api};
+	api->shares = (struct ol_later_route){api->later, get_shares, api};
+	api->anybody = (struct ol_later_route){api->later, get_anybody, api};
 	*api_out = api;
 	return OL_OK;
 }
@@ -453,6 +540,11 @@ void ol_ledger_routes(struct ol_http_route out[OL_LEDGER_ROUTES], struct ol_ledg
 		{"POST", "/v1/listings", OL_SCOPE_ADMIN, SMALL_BODY_MAX, ol_later_handle,
 		 &api->listing, NULL},
 		{"POST", "/v1/grants", OL_SCOPE_ADMIN, SMALL_BODY_MAX, ol_later_handle, &api->grant,
+		 NULL},
+		{"POST", "/v1/epochs/close", OL_SCOPE_ADMIN, SMALL_BODY_MAX, ol_later_handle,
+		 &api->epochs, NULL},
+		{"GET", "/v1/shares/{root}", OL_SCOPE_NONE, 0, ol_later_handle, &api->shares, NULL},
+		{"GET", "/v1/accounts/{address}", OL_SCOPE_NONE, 0, ol_later_handle, &api->anybody,
 		 NULL},
 	};
 

@@ -8,6 +8,10 @@
  *     GET  /v1/account                  what the asking account has
  *     POST /v1/listings                 a model's price and split (admin)
  *     POST /v1/grants                   test credit (admin)
+ *     POST /v1/epochs/close             contributors are paid now; {"early": true}: for the
+ *                                       present hour too (admin)
+ *     GET  /v1/shares/{root}            a share table: who shaped an answer, or an epoch
+ *     GET  /v1/accounts/{address}       what anybody's account has
  *
  * Everything but the account is public: a log that only some may read proves nothing. What is not
  * in the index yet is waited for, a moment. */
@@ -17,7 +21,7 @@
 #include "http/server.h"
 #include "node/economy.h"
 
-enum { OL_LEDGER_ROUTES = 8 };
+enum { OL_LEDGER_ROUTES = 11 };
 
 struct ol_ledger_api;
 /* Borrows the economy. Close it after the server has stopped and before it is closed. */

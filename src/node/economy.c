@@ -35,6 +35,8 @@ struct ol_economy {
 	pthread_mutex_t mutex; /* of the identities */
 	struct identity *identities;
 	size_t count, next;
+	pthread_mutex_t epochs; /* whoever closes some */
+	uint64_t epoch;         /* of the last tick that did its work */
 };
 
 /* --- names -------------------------------------------------------------------------- */
@@ -280,9 +282,39 @@ void ol_economy_attach(struct ol_economy *e, struct ol_service *service)
 	ol_cashier_set_room(e->cashier, (uint32_t)ol_service_room(service));
 }
 
+/* --- epochs ------------------------------------------------------------------------ */
+
+enum ol_status ol_economy_close_epochs(struct ol_economy *e, bool early,
+				       void (*paid)(void *context,
+						    const struct ol_epoch_paid *paid),
+				       void *context, struct ol_error *err)
+{
+	pthread_mutex_lock(&e->epochs);
+	enum ol_status s = ol_publisher_settle(e->books.publisher, SETTLE_MS, err);
+	if (s == OL_OK)
+		s = ol_epoch_close_all(&e->books, e->o.home, early, paid, context, err);
+	pthread_mutex_unlock(&e->epochs);
+	return s;
+}
+
+enum ol_status ol_economy_tick(struct ol_economy *e, struct ol_error *err)
+{
+	const uint64_t epoch = ol_receipt_epoch(ol_bookkeeper_now_ms(e->books.keeper));
+
+	if (epoch == e->epoch)
+		return OL_OK;
+	e->epoch = epoch; /* a failure is tried again in an hour, and when the node starts */
+	return ol_economy_close_epochs(e, false, NULL, NULL, err);
+}
+
 struct ol_books *ol_economy_books(struct ol_economy *e)
 {
 	return &e->books;
+}
+
+const struct ol_home *ol_economy_home(const struct ol_economy *e)
+{
+	return e->o.home;
 }
 
 struct ol_cashier *ol_economy_cashier(struct ol_economy *e)
@@ -458,6 +490,7 @@ enum ol_status ol_economy_open(struct ol_economy **economy_out,
 	e->o = *options;
 	memcpy(e->base, ol_model_id(options->base), sizeof e->base);
 	pthread_mutex_init(&e->mutex, NULL);
+	pthread_mutex_init(&e->epochs, NULL);
 	const enum ol_status s = open_inside(e, err);
 	if (s != OL_OK) {
 		ol_economy_close(e);
@@ -477,6 +510,7 @@ void ol_economy_close(struct ol_economy *e)
 		ol_books_close(&e->books);
 	if (e->signer)
 		ol_signer_stop(e->signer);
+	pthread_mutex_destroy(&e->epochs);
 	pthread_mutex_destroy(&e->mutex);
 	free(e->identities);
 	free(e);

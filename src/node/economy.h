@@ -9,6 +9,7 @@
 #define OL_NODE_ECONOMY_H
 
 #include "node/cashier.h"
+#include "node/epoch.h"
 #include "node/keys.h"
 #include "node/ledger_home.h"
 #include "node/service.h"
@@ -38,7 +39,16 @@ void ol_economy_close(struct ol_economy *economy);
 struct ol_accounting ol_economy_accounting(struct ol_economy *economy);
 void ol_economy_attach(struct ol_economy *economy, struct ol_service *service);
 
+/* Pays the contributors (node/epoch.h). One thread at a time, inside. */
+OL_MUST_CHECK enum ol_status ol_economy_close_epochs(struct ol_economy *economy, bool early,
+						     void (*paid)(void *context,
+								  const struct ol_epoch_paid *paid),
+						     void *context, struct ol_error *err);
+/* To be called now and then: closes what is over when an hour has passed. */
+OL_MUST_CHECK enum ol_status ol_economy_tick(struct ol_economy *economy, struct ol_error *err);
+
 struct ol_books *ol_economy_books(struct ol_economy *economy);
+const struct ol_home *ol_economy_home(const struct ol_economy *economy);
 struct ol_cashier *ol_economy_cashier(struct ol_economy *economy);
 /* What a served name stands for: the base's id, or the adapter's hash. */
 OL_MUST_CHECK enum ol_status ol_economy_model(struct ol_economy *economy, uint8_t id_out[32],

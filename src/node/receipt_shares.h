@@ -2,8 +2,8 @@
  *
  *     prompts and choices ── ol_attribute, each ──> signed scores, added up ──> share table ─> root
  *
- * The table is a pure function of base, adapter, index and opening: whoever verifies a receipt makes
- * it again and compares the root. Tables are kept by their roots in HOME/ledger/shares/. */
+ * The table is a pure function of base, adapter, index and opening: whoever verifies a receipt
+ * makes it again and compares the root. Tables are kept by their roots in HOME/ledger/shares/. */
 #ifndef OL_NODE_RECEIPT_SHARES_H
 #define OL_NODE_RECEIPT_SHARES_H
 
