@@ -13,7 +13,7 @@
 #include "node/adapters.h"
 #include "node/receipt_shares.h"
 
-enum { IDENTITIES_MAX = 4096 };
+enum { IDENTITIES_MAX = 4096, SETTLE_MS = 600000 };
 
 /* What stands behind a name, as of its file. */
 struct identity {
