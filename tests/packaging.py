@@ -12,9 +12,14 @@ import gzip
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tiny_model
 
 SOURCE, BUILD = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 # How exposed systemd says the service is, of 10 (whole: 9.6).
@@ -169,6 +174,40 @@ def check_settings(program, scratch):
         check("the setting " + key, re.search(r"^%s = " % key, result.stdout, re.M), result.stdout)
 
 
+def check_service(program, scratch):
+    """As the service manager sees it: when it is ready, confined, alive, and how it stops."""
+    home, manager = os.path.join(scratch, "home"), os.path.join(scratch, "notify")
+    os.mkdir(home)
+    tiny_model.write_model(os.path.join(scratch, "tiny"))
+    environment = {**os.environ, "OPENLEDGER_HOME": home, "OPENLEDGER_THREADS": "1"}
+    result = run(program, "import", os.path.join(scratch, "tiny"), "--name", "tiny",
+                 env=environment)
+    check("a model to serve", result.returncode == 0, result.stderr)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(manager)
+    listener.settimeout(30)
+    environment.update(NOTIFY_SOCKET=manager, WATCHDOG_USEC="600000")
+    server = subprocess.Popen([program, "serve", "--port", "0"], env=environment,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        said = [listener.recv(1000), listener.recv(1000), listener.recv(1000)]
+        check("ready, then alive", said == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"], said)
+        filters = [re.search(r"^Seccomp:\s+(\d)", read(path), re.M).group(1)
+                   for path in glob.glob("/proc/%d/task/*/status" % server.pid)]
+        check("every thread is confined", len(filters) > 3 and set(filters) == {"2"}, filters)
+        server.send_signal(signal.SIGTERM)
+        error = server.communicate(timeout=30)[1]
+        check("it stops in order", server.returncode == 0, error)
+        check("it serves with its protection", "without" not in error, error)
+        while said[-1] == b"WATCHDOG=1":
+            said.append(listener.recv(1000))
+        check("it says that it stops", said[-1] == b"STOPPING=1", said)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        server.kill()
+        check("the service manager hears of it", False, error)
+    listener.close()
+
+
 def check_package(scratch):
     if not have("dpkg-deb") or not have("dpkg-shlibdeps"):
         return
@@ -226,6 +265,7 @@ def main():
         check_completions(root, names, table)
         check_unit(root, scratch)
         check_settings(program, scratch)
+        check_service(program, scratch)
         check_package(scratch)
     finally:
         shutil.rmtree(scratch)
