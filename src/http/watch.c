@@ -149,7 +149,10 @@ static void tick(struct ol_http_server *server, const struct ol_buf *words)
 {
 	const int64_t now = ol_http_now();
 	uint32_t stuck = 0;
-	for (uint32_t i = 0; i < server->conn_count; i++) {
+	pthread_mutex_lock(&server->lock);
+	const uint32_t count = server->conn_open > 0 ? server->conn_count : 0;
+	pthread_mutex_unlock(&server->lock);
+	for (uint32_t i = 0; i < count; i++) {
 		struct ol_conn *conn = &server->conns[i];
 		bool stream;
 		pthread_mutex_lock(&server->lock);
