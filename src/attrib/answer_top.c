@@ -23,11 +23,11 @@ static enum ol_status sketch_answer(uint8_t sketch[OL_SKETCH_BYTES],
 				    struct ol_error *err)
 {
 	const size_t values = (size_t)layout->values, stride = ol_row_bytes(layout);
-	float *sum = calloc(2 * values, sizeof *sum), *one = sum + values;
+	float *sum = calloc(values, sizeof *sum), *one = malloc(values * sizeof *one);
 	uint8_t *row = aligned_alloc(OL_ROW_ALIGN, stride);
 	struct ol_sketch_plan plan = {0};
 	enum ol_status s = OL_OK;
-	if (!sum || !row || !ol_sketch_plan_init(&plan, layout->values))
+	if (!sum || !one || !row || !ol_sketch_plan_init(&plan, layout->values))
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for a sketch");
 	for (size_t b = 0; s == OL_OK && b < OL_SCORE_BLOCKS; b++) {
 		ol_row_dequantize(layout, one, rows + b * stride);
@@ -40,6 +40,7 @@ static enum ol_status sketch_answer(uint8_t sketch[OL_SKETCH_BYTES],
 		ol_sketch_make(&plan, layout, sketch, row);
 	ol_sketch_plan_release(&plan);
 	free(sum);
+	free(one);
 	free(row);
 	return s;
 }

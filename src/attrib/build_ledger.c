@@ -28,7 +28,7 @@ static int by_id(const void *a, const void *b)
 
 static uint32_t find_payee(const struct ledger *l, const char *contributor)
 {
-	struct ol_index_payee key;
+	struct ol_index_payee key = {0};
 	ol_payee_id(key.id, contributor);
 	const struct ol_index_payee *found =
 		bsearch(&key, l->payees, l->content.payee_count, sizeof key, by_id);
@@ -133,10 +133,11 @@ static bool clip(struct ledger *l)
 	const struct ol_index_settings *s = &b->q->settings;
 	const struct ol_row_kernels *kernels = ol_row_kernels_for(b->kernels->isa);
 	const uint32_t count = b->q->source_count;
-	double *lengths = malloc(2 * (size_t)count * sizeof *lengths), *sorted = lengths + count;
+	double *lengths = malloc(2 * (size_t)count * sizeof *lengths);
 	uint32_t n = 0;
 	if (!lengths)
 		return false;
+	double *sorted = lengths + count;
 	for (uint32_t i = 0; i < count; i++) {
 		const uint8_t *row = b->rows.data + (size_t)i * b->stride;
 		lengths[i] = sqrt(ol_row_dot(kernels, &b->layout, row, row));

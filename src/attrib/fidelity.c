@@ -73,10 +73,10 @@ static void rank(double *out, struct ranked *list, const double *values, size_t 
 
 double ol_spearman(const double *a, const double *b, size_t n)
 {
-	double *x = malloc((2 * n + 1) * sizeof *x), *y = x + n;
+	double *x = malloc((n + 1) * sizeof *x), *y = malloc((n + 1) * sizeof *y);
 	struct ranked *list = malloc((n + 1) * sizeof *list);
 	double xy = 0.0, xx = 0.0, yy = 0.0;
-	const bool room = x && list;
+	const bool room = x && y && list;
 	if (room) {
 		rank(x, list, a, n);
 		rank(y, list, b, n);
@@ -88,6 +88,7 @@ double ol_spearman(const double *a, const double *b, size_t n)
 		yy += v * v;
 	}
 	free(x);
+	free(y);
 	free(list);
 	if (!room)
 		return (double)NAN;

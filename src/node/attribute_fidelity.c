@@ -144,9 +144,10 @@ static bool score_lexical(struct measuring *m)
 	const struct ol_dataset *data = m->study.from.dataset;
 	const size_t vocab = (size_t)ol_model_config(m->study.from.base.model)->vocab_size;
 	const size_t n = m->out->examples;
-	double *idf = calloc(2 * vocab, sizeof *idf), *counts = idf + vocab, mean = 0.0;
+	double *idf = calloc(2 * vocab, sizeof *idf), mean = 0.0;
 	if (!idf)
 		return false;
+	double *counts = idf + vocab;
 	for (size_t i = 0; i < n; i++) {
 		const struct ol_sequence *e = &ol_dataset_at(data, m->trained[i])->sequence;
 		mean += (double)e->count / (double)n;
