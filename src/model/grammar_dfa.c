@@ -11,6 +11,7 @@ void ol_dfa_release(struct ol_dfa *dfa)
 {
 	free(dfa->next);
 	free(dfa->flags);
+	free(dfa->room);
 	*dfa = (struct ol_dfa){0};
 }
 

@@ -52,6 +52,9 @@ struct ol_dfa {
 	uint32_t state_count; /* 0: the language is empty */
 	uint16_t *next;       /* (states, classes); OL_DFA_DEAD: this byte may not come */
 	uint8_t *flags;       /* (states) */
+	/* (states) inside a string of JSON: how many plain characters (no escape, no quote) may
+	 * follow, whichever they are; 255: any number. NULL: not known. */
+	uint8_t *room;
 };
 enum { OL_DFA_ACCEPTS = 1, OL_DFA_GOES_ON = 2 };
 
@@ -60,6 +63,8 @@ static inline uint32_t ol_dfa_step(const struct ol_dfa *dfa, uint32_t state, uin
 	return dfa->next[state * (uint32_t)dfa->class_count + dfa->classes[byte]];
 }
 void ol_dfa_release(struct ol_dfa *dfa);
+/* Finds the room of a dfa of strings. False: out of memory. */
+OL_MUST_CHECK bool ol_dfa_find_room(struct ol_dfa *dfa);
 /* *work counts down; OL_ERR_FULL when it is used up, when there would be too many states, or where
  * memory or the nfa failed. */
 OL_MUST_CHECK enum ol_status ol_dfa_make(struct ol_dfa *dfa, const struct ol_nfa *nfa,

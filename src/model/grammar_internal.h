@@ -201,7 +201,7 @@ void ol_grammar_step(struct ol_grammar_run *run, struct ol_grammar_stacks *out,
 /* What comes after a link's child is done: for going on where a local run stopped. */
 void ol_grammar_child_done(struct ol_grammar_run *run, struct ol_grammar_stacks *out,
 			   uint32_t parent);
-enum { OL_LEX_PLAIN = 0, OL_LEX_DEAD = 255 };
+enum { OL_LEX_PLAIN = 0, OL_LEX_TEXT_FIRST = 2, OL_LEX_TEXT_LAST = 8, OL_LEX_DEAD = 255 };
 /* Strings of JSON, byte by byte: from OL_LEX_PLAIN back to it for every character. canonical: only
  * the shortest spelling, as names and patterns have it. */
 uint8_t ol_grammar_lex(uint8_t state, uint8_t byte, bool canonical);

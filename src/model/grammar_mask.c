@@ -161,7 +161,7 @@ static struct key make_key(const struct ol_grammar_vocab *v, const struct ol_gra
 	return key;
 }
 
-/* Inside a string that only counts characters, between two of them: the tokens of up to so many
+/* Inside a string that takes any plain characters, between two of them: the tokens of up to so many
  * characters need no walk. 0: not there. */
 static uint32_t plain_room(const struct ol_grammar_vocab *v, const struct ol_grammar *g,
 			   const struct ol_grammar_frame *f)
@@ -171,6 +171,10 @@ static uint32_t plain_room(const struct ol_grammar_vocab *v, const struct ol_gra
 		return 0;
 	if (n->kind == OL_GRAMMAR_OBJECT)
 		return f->where == OL_WHERE_NAME && f->low == f->high ? (uint32_t)v->plain_max : 0;
+	if (n->kind == OL_GRAMMAR_BYTES) {
+		const uint8_t *room = g->dfas[n->begin].room;
+		return room && room[f->count] >= v->plain_max ? (uint32_t)v->plain_max : 0;
+	}
 	if (n->kind != OL_GRAMMAR_STRING)
 		return 0;
 	return n->max == UINT32_MAX ? (uint32_t)v->plain_max

@@ -10,13 +10,13 @@
 enum lex {
 	PLAIN = OL_LEX_PLAIN,
 	BACKSLASH,
-	TAIL1, /* so many bytes of UTF-8 are missing */
+	TAIL1 = OL_LEX_TEXT_FIRST, /* so many bytes of UTF-8 are missing */
 	TAIL2,
 	TAIL3,
 	AFTER_E0, /* and these lead bytes restrict the next one */
 	AFTER_ED,
 	AFTER_F0,
-	AFTER_F4,
+	AFTER_F4 = OL_LEX_TEXT_LAST,
 	HEX4, /* so many hexadecimal digits are missing */
 	HEX3,
 	HEX2,

@@ -342,6 +342,10 @@ static uint16_t matching_string(struct ol_grammar_builder *b, const json_t *patt
 		ol_dfa_release(&dfa);
 		return OL_GRAMMAR_NONE;
 	}
+	if (dfa.state_count > 0 && !ol_dfa_find_room(&dfa)) {
+		ol_dfa_release(&dfa);
+		return ol_grammar_full(b);
+	}
 	return add_dfa(b, &dfa, "pattern, format, minLength and maxLength together");
 }
 

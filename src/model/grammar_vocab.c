@@ -34,6 +34,10 @@ static uint32_t plain_characters(const char *bytes, size_t size)
 	for (size_t i = 0; i < size; i++) {
 		if (bytes[i] == '\\')
 			return 0;
+		/* U+2028 and U+2029: what "." in a pattern leaves out. */
+		if (size - i >= 3 && memcmp(bytes + i, "\xe2\x80", 2) == 0 &&
+		    (bytes[i + 2] == '\xa8' || bytes[i + 2] == '\xa9'))
+			return 0;
 		lex = ol_grammar_lex(lex, (uint8_t)bytes[i], true);
 		if (lex == OL_LEX_DEAD)
 			return 0;
