@@ -402,9 +402,12 @@ static bool reserve(void *self, void **charge_out, struct ol_refusal *refusal,
 	const char *account = ask->account && ask->account[0] ? ask->account : "local";
 	if (ol_account_key_parse(&charge->payer, account, OL_CURRENCY_CREDIT, err) != OL_OK)
 		ok = refuse(refusal, 402, "insufficient_funds", "no_such_account");
-	else if (!ol_price(&charge->most, &charge->price.listing, prompt_tokens, completion_max))
+	else if (!ol_price(&charge->most, &charge->price.listing, prompt_tokens, completion_max)) {
+		(void)ol_fail(
+			err, OL_ERR_FULL,
+			"This answer could cost more than there is OPEN: ask for fewer tokens.");
 		ok = refuse(refusal, 402, "insufficient_funds", "price_too_high");
-	else if (!ol_amount_is_zero(charge->most))
+	} else if (!ol_amount_is_zero(charge->most))
 		ok = hold(c, charge, refusal, err);
 	if (!ok) {
 		free(charge);
