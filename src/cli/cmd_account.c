@@ -6,8 +6,11 @@
 #include "crypto/secret.h"
 #include "crypto/sha256.h"
 #include "crypto/text.h"
+#include "ledger/index.h"
 #include "ledger/keystore.h"
+#include "node/cashier.h"
 #include "node/home.h"
+#include "node/ledger_home.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,6 +298,121 @@ static int command_export(int argc, char **argv)
 }
 
 /* What there is to do with an account; the help is made of it. */
+/* --- money ---------------------------------------------------------------------------- */
+
+static struct ol_amount posted(struct ol_ledger_index *index, const char *account,
+			       enum ol_currency currency, struct ol_error *err)
+{
+	struct ol_indexed_account found;
+	struct ol_account_key key;
+	if (ol_account_key_parse(&key, account, currency, err) != OL_OK ||
+	    ol_ledger_index_account(index, &found, &key, NULL) != OL_OK)
+		return ol_amount(0);
+	const unsigned __int128 credits = ol_total_value(found.credits),
+				debits = ol_total_value(found.debits);
+	return ol_amount(credits > debits ? (uint64_t)(credits - debits) : 0);
+}
+
+static int print_balance(const char *account, struct ol_amount open, struct ol_amount credit,
+			 bool json)
+{
+	char nano[2][OL_AMOUNT_TEXT_MAX], text[2][OL_AMOUNT_OPEN_MAX];
+	ol_amount_print(nano[0], open);
+	ol_amount_print(nano[1], credit);
+	ol_amount_print_open(text[0], open);
+	ol_amount_print_open(text[1], credit);
+	if (json)
+		return ol_print_json(json_pack("{s:s, s:s, s:s}", "account", account, "posted_nano",
+					       nano[0], "test_credit_nano", nano[1]));
+	printf("%s\n  %20s OPEN\n  %20s test credit (never to be withdrawn)\n", account, text[0],
+	       text[1]);
+	return 0;
+}
+
+static int command_balance(int argc, char **argv)
+{
+	bool json = false;
+	struct ol_texts operands = {0};
+	const struct ol_option options[] = {OL_FLAG("json", 0, json, "machine-readable output")};
+	const struct ol_command_line line = {
+		.command = "openledger account balance",
+		.usage = "ADDRESS|local [options]",
+		.about =
+			"What an account has in this node's ledger, as its index knows it: what is "
+			"held for\nanswers under way is still counted.",
+		.options = options,
+		.option_count = OL_ARRAY_LEN(options),
+		.operands = &operands};
+	struct ol_ledger_index *index = NULL;
+	struct ol_ledger_home paths;
+	struct ol_home home;
+	struct ol_error err = {0};
+	const enum ol_parse parsed = ol_options_parse(&line, argc, argv);
+	if (parsed != OL_PARSE_GO)
+		return parsed == OL_PARSE_HELP ? 0 : 1;
+	enum ol_status s = operands.count == 1
+				   ? ol_home_open(&home, &err)
+				   : ol_fail(&err, OL_ERR_INPUT, "balance needs one account");
+	if (s == OL_OK)
+		s = ol_ledger_home(&paths, &home, &err);
+	if (s == OL_OK)
+		s = ol_ledger_index_open_read_only(&index, paths.index, &err);
+	if (s != OL_OK)
+		return ol_report(&err);
+	const char *account = operands.values[0];
+	const struct ol_amount open = posted(index, account, OL_CURRENCY_OPEN, &err);
+	const struct ol_amount credit = posted(index, account, OL_CURRENCY_CREDIT, &err);
+	ol_ledger_index_close(index);
+	return err.status != OL_OK ? ol_report(&err) : print_balance(account, open, credit, json);
+}
+
+/* Needs the ledger for itself: beside a running node, ask the node (POST /v1/grants). */
+static int command_grant(int argc, char **argv)
+{
+	struct ol_texts operands = {0};
+	const struct ol_command_line line = {
+		.command = "openledger account grant",
+		.usage = "ADDRESS|local AMOUNT",
+		.about =
+			"Gives test credit (in OPEN, up to nine decimals) to an account: it is spent "
+			"like OPEN, what\nit pays is test credit too, and it can never be withdrawn. "
+			"While the node runs, ask it\ninstead: POST /v1/grants.",
+		.operands = &operands};
+	struct ol_cashier_options options = {.room = 1};
+	const struct ol_books_options none = {.interval_ms = 0};
+	struct ol_cashier *cashier = NULL;
+	struct ol_books books;
+	struct ol_account_key key;
+	struct ol_amount amount;
+	struct ol_home home;
+	struct ol_error err = {0};
+	const enum ol_parse parsed = ol_options_parse(&line, argc, argv);
+	if (parsed != OL_PARSE_GO)
+		return parsed == OL_PARSE_HELP ? 0 : 1;
+	enum ol_status s =
+		operands.count == 2 && ol_amount_parse_open(&amount, operands.values[1],
+							    strlen(operands.values[1]))
+			? ol_account_key_parse(&key, operands.values[0], OL_CURRENCY_CREDIT, &err)
+			: ol_fail(&err, OL_ERR_INPUT,
+				  "grant needs an account and an amount in OPEN, like 12.5");
+	if (s == OL_OK)
+		s = ol_home_open(&home, &err);
+	if (s == OL_OK)
+		s = ol_books_open(&books, &home, &none, &err);
+	if (s != OL_OK)
+		return ol_report(&err);
+	options.keeper = books.keeper;
+	s = ol_cashier_open(&cashier, &options, &err);
+	if (s == OL_OK)
+		s = ol_cashier_grant(cashier, &key, amount, &err);
+	ol_cashier_close(cashier);
+	ol_books_close(&books);
+	if (s != OL_OK)
+		return ol_report(&err);
+	printf("%s has %s more test credit\n", operands.values[0], operands.values[1]);
+	return 0;
+}
+
 static const struct {
 	const char *name, *about;
 	int (*run)(int argc, char **argv);
@@ -302,6 +420,8 @@ static const struct {
 	{"new", "make an account; its key is kept here, encrypted", command_new},
 	{"list", "the accounts whose keys are here", command_list},
 	{"show", "one account, and where its key file is", command_show},
+	{"balance", "what an account has in this node's ledger", command_balance},
+	{"grant", "test credit for an account", command_grant},
 	{"import", "bring in a key file of geth or MetaMask, or a private key", command_import},
 	{"export", "print a key file for geth or MetaMask, or the private key", command_export},
 };

@@ -192,22 +192,68 @@ static void print_words(const struct ol_verification *v)
 		       made, OL_CHECKS, v->seconds);
 }
 
-static int print_object(const struct ol_verification *v)
+static json_t *checks_json(const struct ol_verification *v)
 {
 	static const char *const outcomes[] = {[OL_CHECK_NOT_MADE] = "not_made",
 					       [OL_CHECK_TRUE] = "true",
 					       [OL_CHECK_FALSE] = "false"};
-	char id[2 * OL_EVENT_ID_BYTES + 1];
 	json_t *checks = json_object();
-	ol_hex(id, v->id, sizeof v->id);
 	for (int i = 0; i < OL_CHECKS; i++)
 		json_object_set_new(checks, ol_check_name((enum ol_check_kind)i),
 				    json_pack("{s:s, s:s}", "outcome",
 					      outcomes[v->checks[i].outcome], "text",
 					      v->checks[i].text));
+	return checks;
+}
+
+static int print_object(const struct ol_verification *v)
+{
+	char id[2 * OL_EVENT_ID_BYTES + 1];
+	ol_hex(id, v->id, sizeof v->id);
 	return ol_print_json(json_pack("{s:s, s:b, s:o, s:f}", "id", id, "holds",
-				       ol_verification_holds(v), "checks", checks, "seconds",
-				       v->seconds));
+				       ol_verification_holds(v), "checks", checks_json(v),
+				       "seconds", v->seconds));
+}
+
+/* --- evidence -------------------------------------------------------------------------------- */
+
+/* Everything that another machine needs to see the same lie, in one file. */
+static enum ol_status write_evidence(const char *path, const struct evidence *e,
+				     const struct ol_verification *v, struct ol_error *err)
+{
+	struct ol_writer *writer = NULL;
+	struct ol_buf bytes, listing;
+	char key[OL_VERIFIER_KEY_TEXT] = "";
+	ol_buf_init(&bytes, OL_BASE64_LENGTH(OL_RECEIPT_MAX));
+	ol_buf_init(&listing, OL_BASE64_LENGTH(OL_EVENT_MAX));
+	if (e->has_key)
+		ol_note_key_print(key, &e->key);
+	bool ok = ol_base64_append(&bytes, e->bytes, e->size) &&
+		  ol_base64_append(&listing, e->listing.data, e->listing.size);
+	json_t *json = json_pack("{s:s, s:{s:s}, s:s, s:s, s:o}", "challenge", "openledger/1",
+				 "receipt", "bytes", ok && bytes.data ? bytes.data : "", "listing",
+				 ok && listing.data ? listing.data : "", "key", key, "checks",
+				 checks_json(v));
+	if (e->opened)
+		json_object_set_new(json, "opening", ol_opening_json(&e->opening.opening));
+	if (e->has_proof && e->proof_text.size > 0)
+		json_object_set_new(json, "proof",
+				    json_stringn(e->proof_text.data, e->proof_text.size));
+	char *text = json_dumps(json, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+	json_decref(json);
+	enum ol_status s = text && ok ? ol_writer_open(&writer, path, err)
+				      : ol_fail(err, OL_ERR_FULL, "out of memory");
+	if (s == OL_OK) {
+		s = ol_writer_append(writer, text, strlen(text), err);
+		if (s == OL_OK)
+			s = ol_writer_commit(writer, err);
+		else
+			ol_writer_abort(writer);
+	}
+	free(text);
+	ol_buf_release(&bytes);
+	ol_buf_release(&listing);
+	return s;
 }
 
 /* --- the command ----------------------------------------------------------------------------- */
@@ -239,7 +285,7 @@ static const char examples[] =
 
 int ol_command_verify(int argc, char **argv)
 {
-	const char *opening = NULL, *proof = NULL, *key = NULL;
+	const char *opening = NULL, *proof = NULL, *key = NULL, *evidence = NULL;
 	bool json = false, quick = false;
 	struct ol_texts operands = {0};
 	const struct ol_option options[] = {
@@ -248,6 +294,8 @@ int ol_command_verify(int argc, char **argv)
 		OL_TEXT("proof", 0, proof, "FILE",
 			"that it stands in the log: what GET /v1/receipts/{id}/proof says"),
 		OL_TEXT("key", 0, key, "KEY", "the node's verifier key, NAME+ID+KEY (GET /v1/log)"),
+		OL_TEXT("evidence", 0, evidence, "FILE",
+			"if something is false: write all that shows it, to challenge the receipt"),
 		OL_FLAG("no-replay", 0, quick, "do not run the model again"),
 		OL_FLAG("json", 0, json, "machine-readable output"),
 	};
@@ -294,7 +342,9 @@ int ol_command_verify(int argc, char **argv)
 			.home = quick ? NULL : &home};
 		s = ol_verify(v, &job, &err);
 	}
-	int exit_status = s == OL_OK && !ol_verification_holds(v) ? 2 : 0;
+	const int exit_status = s == OL_OK && !ol_verification_holds(v) ? 2 : 0;
+	if (exit_status == 2 && evidence)
+		s = write_evidence(evidence, e, v, &err);
 	if (s == OL_OK && json)
 		(void)print_object(v);
 	else if (s == OL_OK)
