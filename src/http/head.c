@@ -149,6 +149,8 @@ int64_t ol_head_length(const struct ol_head *head)
 	int64_t length = 0;
 	if (!text)
 		return -1;
+	if (!plain_number(text))
+		return INT64_MAX;
 	for (; *text; text++)
 		length = length * 10 + (*text - '0');
 	return length;

@@ -62,7 +62,7 @@ enum ol_head_fault ol_head_check(const struct ol_head *head, bool http_1_0);
 
 /* The first field of that name, in any case; NULL: none. */
 const char *ol_head_find(const struct ol_head *head, const char *name);
-/* -1: no Content-Length. The head was checked. */
+/* -1: no Content-Length. INT64_MAX: one that ol_head_check refuses. */
 int64_t ol_head_length(const struct ol_head *head);
 bool ol_head_chunked(const struct ol_head *head);
 
