@@ -164,6 +164,7 @@ enum ol_status ol_key_rotate(struct ol_note_key *new_key, const struct ol_home *
 	if (s == OL_OK) {
 		*new_key = *ol_signer_key(next);
 		ol_signer_stop(next);
+		s = ol_ledger_home_keep_key(&paths, new_key, err);
 	}
 	return s;
 }

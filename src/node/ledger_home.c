@@ -42,9 +42,8 @@ enum ol_status ol_ledger_home_key(struct ol_note_key *key_out, const struct ol_l
 	return ol_note_key_parse(key_out, text, err);
 }
 
-/* Offline commands verify with it; it is a copy of what the signer says. */
-static enum ol_status keep_key(const struct ol_ledger_home *paths, const struct ol_note_key *key,
-			       struct ol_error *err)
+enum ol_status ol_ledger_home_keep_key(const struct ol_ledger_home *paths,
+				       const struct ol_note_key *key, struct ol_error *err)
 {
 	char text[OL_VERIFIER_KEY_TEXT + 1];
 	struct ol_note_key there;
@@ -130,7 +129,7 @@ static enum ol_status open_publisher(struct ol_books *books, const struct ol_boo
 	if (!books->signer)
 		return OL_OK;
 	books->log_key = *ol_signer_key(books->signer);
-	s = keep_key(&books->paths, &books->log_key, err);
+	s = ol_ledger_home_keep_key(&books->paths, &books->log_key, err);
 	if (s == OL_OK)
 		s = ol_log_signer_open(&books->log_signer, books->signer, &books->store.source,
 				       o->witnesses, o->witness_count, err);

@@ -29,6 +29,11 @@ OL_MUST_CHECK enum ol_status ol_ledger_home(struct ol_ledger_home *paths,
 OL_MUST_CHECK enum ol_status ol_ledger_home_key(struct ol_note_key *key_out,
 						const struct ol_ledger_home *paths,
 						struct ol_error *err);
+/* Makes it this one: a copy of what the signer says, for commands that verify without it. INPUT:
+ * the key bears another name than the one before. */
+OL_MUST_CHECK enum ol_status ol_ledger_home_keep_key(const struct ol_ledger_home *paths,
+						     const struct ol_note_key *key,
+						     struct ol_error *err);
 
 /* Zeros are fine everywhere. */
 struct ol_books_options {
