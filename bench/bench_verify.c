@@ -2,8 +2,8 @@
  *
  *     bench_verify [m110|m430|tiny] [prompt=32] [tokens=200] [rounds=5]
  *
- * For each weight type: an answer of so many tokens at batch 1 (temperature 0.8), then its replay by
- * one prefill (node/replay.h), in turn; medians of the rounds, models loaded before. */
+ * For each weight type: an answer of so many tokens at batch 1 (temperature 0.8), then its replay
+ * by one prefill (node/replay.h), in turn; medians of the rounds, models loaded before. */
 #include "base/clock.h"
 #include "node/bench.h"
 #include "node/generate.h"

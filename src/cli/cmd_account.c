@@ -313,8 +313,8 @@ static struct ol_amount posted(struct ol_ledger_index *index, const char *accoun
 	return ol_amount(credits > debits ? (uint64_t)(credits - debits) : 0);
 }
 
-static int print_balance(const char *account, struct ol_amount open, struct ol_amount credit,
-			 bool json)
+static int print_holdings(const char *account, struct ol_amount open, struct ol_amount credit,
+			  bool json)
 {
 	char nano[2][OL_AMOUNT_TEXT_MAX], text[2][OL_AMOUNT_OPEN_MAX];
 	ol_amount_print(nano[0], open);
@@ -329,7 +329,7 @@ static int print_balance(const char *account, struct ol_amount open, struct ol_a
 	return 0;
 }
 
-static int command_balance(int argc, char **argv)
+static int command_holdings(int argc, char **argv)
 {
 	bool json = false;
 	struct ol_texts operands = {0};
@@ -363,7 +363,7 @@ static int command_balance(int argc, char **argv)
 	const struct ol_amount open = posted(index, account, OL_CURRENCY_OPEN, &err);
 	const struct ol_amount credit = posted(index, account, OL_CURRENCY_CREDIT, &err);
 	ol_ledger_index_close(index);
-	return err.status != OL_OK ? ol_report(&err) : print_balance(account, open, credit, json);
+	return err.status != OL_OK ? ol_report(&err) : print_holdings(account, open, credit, json);
 }
 
 /* Needs the ledger for itself: beside a running node, ask the node (POST /v1/grants). */
@@ -373,10 +373,9 @@ static int command_grant(int argc, char **argv)
 	const struct ol_command_line line = {
 		.command = "openledger account grant",
 		.usage = "ADDRESS|local AMOUNT",
-		.about =
-			"Gives test credit (in OPEN, up to nine decimals) to an account: it is spent "
-			"like OPEN, what\nit pays is test credit too, and it can never be withdrawn. "
-			"While the node runs, ask it\ninstead: POST /v1/grants.",
+		.about = "Gives test credit (in OPEN, up to nine decimals) to an account: it is "
+			 "spent like OPEN,\nwhat it pays is test credit too, and it can never be "
+			 "withdrawn. While the node runs, ask\nit instead: POST /v1/grants.",
 		.operands = &operands};
 	struct ol_cashier_options options = {.room = 1};
 	const struct ol_books_options none = {.interval_ms = 0};
@@ -420,7 +419,7 @@ static const struct {
 	{"new", "make an account; its key is kept here, encrypted", command_new},
 	{"list", "the accounts whose keys are here", command_list},
 	{"show", "one account, and where its key file is", command_show},
-	{"balance", "what an account has in this node's ledger", command_balance},
+	{"balance", "what an account has in this node's ledger", command_holdings},
 	{"grant", "test credit for an account", command_grant},
 	{"import", "bring in a key file of geth or MetaMask, or a private key", command_import},
 	{"export", "print a key file for geth or MetaMask, or the private key", command_export},
