@@ -1,6 +1,7 @@
 #include "node/ledger_audit.h"
 
 #include "crypto/ed25519.h"
+#include "ledger/key_event.h"
 #include "ledger/receipt.h"
 
 #include <inttypes.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { RECEIPTS_STEP = 64 };
+enum { RECEIPTS_STEP = 64, KEYS_MAX = 256 };
 
 const char *ol_audit_row_name(enum ol_audit_row row)
 {
@@ -210,10 +211,53 @@ static bool match_transfer(void *context, const struct ol_indexed_transfer *inde
 	return false;
 }
 
+/* The keys that this log has had: its own, and those that key events name. None: not known. */
+struct keys {
+	uint8_t known[KEYS_MAX][OL_ED25519_PUBLIC_BYTES];
+	uint32_t count;
+};
+
+static bool has_key(const struct keys *keys, const uint8_t key[OL_ED25519_PUBLIC_BYTES])
+{
+	for (uint32_t i = 0; i < keys->count; i++)
+		if (memcmp(keys->known[i], key, OL_ED25519_PUBLIC_BYTES) == 0)
+			return true;
+	return false;
+}
+
+static void add_key(struct keys *keys, const uint8_t key[OL_ED25519_PUBLIC_BYTES])
+{
+	if (keys->count < KEYS_MAX && !has_key(keys, key))
+		memcpy(keys->known[keys->count++], key, OL_ED25519_PUBLIC_BYTES);
+}
+
+static bool collect_keys(void *context, const struct ol_indexed_event *event)
+{
+	struct ol_key_event key;
+	if (event->size != sizeof key)
+		return true;
+	memcpy(&key, event->bytes, sizeof key);
+	add_key(context, key.old_key);
+	add_key(context, key.new_key);
+	return true;
+}
+
+static enum ol_status find_keys(struct keys *keys, const struct ol_ledger_home *paths,
+				struct ol_ledger_index *fresh, struct ol_error *err)
+{
+	struct ol_note_key own;
+	keys->count = 0;
+	if (ol_ledger_home_key(&own, paths, NULL) != OL_OK)
+		return OL_OK; /* the row of the public log says why */
+	add_key(keys, own.public_key);
+	return ol_ledger_index_events(fresh, OL_EVENT_KEY, UINT64_MAX, KEYS_MAX, collect_keys, keys,
+				      err);
+}
+
 /* NULL: the receipt is signed and was paid as it says. */
 static enum ol_status check_receipt(const char **fault_out, struct ol_ledger_index *index,
-				    const struct ol_indexed_event *event, const uint8_t *bytes,
-				    struct ol_error *err)
+				    const struct keys *keys, const struct ol_indexed_event *event,
+				    const uint8_t *bytes, struct ol_error *err)
 {
 	struct ol_receipt receipt;
 	struct ol_receipt_part parts[OL_PARTIES];
@@ -230,6 +274,10 @@ static enum ol_status check_receipt(const char **fault_out, struct ol_ledger_ind
 		*fault_out = "its signature is not the node's";
 		return OL_OK;
 	}
+	if (keys->count > 0 && !has_key(keys, receipt.node)) {
+		*fault_out = "it is signed by a key that was never this log's";
+		return OL_OK;
+	}
 	const enum ol_status s =
 		ol_ledger_index_event_transfers(index, event->index, match_transfer, &paid, err);
 	for (uint32_t i = 0; i < receipt.parts; i++)
@@ -242,15 +290,17 @@ static enum ol_status check_receipt(const char **fault_out, struct ol_ledger_ind
 	return s;
 }
 
-static enum ol_status audit_receipts(struct ol_ledger_audit *audit, struct ol_ledger_index *fresh,
-				     struct ol_error *err)
+static enum ol_status audit_receipts(struct ol_ledger_audit *audit,
+				     const struct ol_ledger_home *paths,
+				     struct ol_ledger_index *fresh, struct ol_error *err)
 {
 	struct page *page = calloc(1, sizeof *page);
-	enum ol_status s = OL_OK;
+	struct keys keys;
 	const char *fault = NULL;
 	uint64_t before = UINT64_MAX, event = 0;
 	if (!page)
 		return ol_fail(err, OL_ERR_FULL, "out of memory for receipts");
+	enum ol_status s = find_keys(&keys, paths, fresh, err);
 	while (s == OL_OK && !fault && page->next != before) {
 		before = page->next;
 		page->count = 0;
@@ -258,7 +308,7 @@ static enum ol_status audit_receipts(struct ol_ledger_audit *audit, struct ol_le
 						page, err);
 		for (uint32_t i = 0; s == OL_OK && !fault && i < page->count; i++) {
 			event = page->receipts[i].event.index;
-			s = check_receipt(&fault, fresh, &page->receipts[i].event,
+			s = check_receipt(&fault, fresh, &keys, &page->receipts[i].event,
 					  page->receipts[i].bytes, err);
 			audit->receipts++;
 		}
@@ -394,7 +444,7 @@ enum ol_status ol_ledger_audit(struct ol_ledger_audit *audit, const struct ol_le
 		if (s == OL_OK)
 			s = ol_ledger_index_catch_up(fresh, &disk, NULL, err);
 		if (s == OL_OK)
-			s = audit_receipts(audit, fresh, err);
+			s = audit_receipts(audit, paths, fresh, err);
 	}
 	ol_ledger_index_close(fresh);
 	ol_disk_close(&disk);
