@@ -613,7 +613,7 @@ static void *ask_meanwhile(void *context)
 {
 	struct crowd *crowd = context;
 	const struct ol_account_key grants = test_account(0);
-	while (!__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE)) {
+	do {
 		struct ol_journal_mark mark;
 		struct ol_ledger_index_sums sums;
 		uint64_t last = UINT64_MAX;
@@ -624,7 +624,7 @@ static void *ask_meanwhile(void *context)
 		OL_ASSERT(ol_ledger_index_sums(crowd->w->index, &sums, NULL) == OL_OK);
 		OL_ASSERT(ol_total_equal(sums.debits[1], sums.credits[1]));
 		crowd->asked++;
-	}
+	} while (!__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE));
 	return NULL;
 }
 
@@ -661,12 +661,12 @@ static void others_ask_while_it_catches_up(void **state)
 static void *catch_up_too(void *context)
 {
 	struct crowd *crowd = context;
-	while (!__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE)) {
+	do {
 		const enum ol_status s = ol_ledger_index_catch_up(
 			crowd->w->index, &crowd->w->folder.disk, NULL, NULL);
 		OL_ASSERT(s == OL_OK);
 		crowd->asked++;
-	}
+	} while (!__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE));
 	return NULL;
 }
 
