@@ -636,8 +636,10 @@ def check_serve(folder):
     url = re.search(r"http://\S+", process.stdout.readline())
     check("the greeting has the address", url)
     body = {"model": "m-q8", "prompt": "the", "max_tokens": 12, "seed": 4, "temperature": 0.8}
+    token = json.loads(run("keys", "add", "-n", "for serve", "--json")[0])["key"]
     request = urllib.request.Request(url.group() + "/v1/completions", json.dumps(body).encode(),
-                                     {"content-type": "application/json"})
+                                     {"content-type": "application/json",
+                                      "authorization": "Bearer " + token})
     answer = json.load(urllib.request.urlopen(request, timeout=60))
     alone = json.loads(run("generate", "-m", "m-q8", "-p", "the", "-n", "12", "-s", "4", "-t",
                            "0.8", "--top-p", "1", "--json")[0])

@@ -63,7 +63,7 @@ def commands_of(program):
         if options or "Options:" in text:
             table[(name,)] = options
             continue
-        for sub in re.findall(r"^  ([\w-]+)  +\S", text, re.M):
+        for sub in re.findall(r"^  ([\w-]+) +\S", text, re.M):
             table[(name, sub)] = re.findall(r"^  (?:-\w, |    )--([\w-]+)", help_of(name, sub), re.M)
     return names, table
 
