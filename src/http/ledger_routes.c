@@ -325,11 +325,11 @@ static void post_grant(void *self, struct ol_http_request *request)
 			    "nano is missing: the amount in nano-OPEN, as a string of digits");
 	if (s == OL_OK)
 		s = ol_cashier_grant(ol_economy_cashier(api->economy), &key, amount, &err);
-	json_decref(body);
 	if (s == OL_OK)
-		get_account(api, request);
+		reply_account(api, request, account);
 	else
 		fail(request, &err, NULL);
+	json_decref(body);
 }
 
 /* {"party": {"ppm": N, "account": "0x…" | "platform" | …}} */

@@ -256,18 +256,25 @@ enum ol_status ol_epoch_close_all(struct ol_books *books, const struct ol_home *
 	const uint64_t now = ol_receipt_epoch(ol_bookkeeper_now_ms(books->keeper));
 	struct pots pots = {.until = early ? now + 1 : now};
 	uint8_t(*roots)[32] = calloc(PAGE, sizeof *roots);
-	enum ol_status s = ol_bookkeeper_look(books->keeper, find_pots, &pots, err);
+	enum ol_status s = ol_bookkeeper_look(books->keeper, find_pots, &pots, err), first = OL_OK;
 
 	if (s == OL_OK && (pots.failed || !roots))
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for the pots");
 	for (uint32_t i = 0; i < pots.count && s == OL_OK; i++) {
 		struct netting n = {.home = home, .pot = pots.accounts[i].key, .roots = roots};
 		struct ol_epoch_paid one;
-		s = close_pot(books, &n, ol_account_available(&pots.accounts[i]), &one, err);
+		struct ol_error why;
+		const enum ol_status closed =
+			close_pot(books, &n, ol_account_available(&pots.accounts[i]), &one, &why);
 		ol_epoch_release(&n.sum);
-		if (s == OL_OK && paid)
+		if (closed == OL_OK && paid)
 			paid(context, &one);
+		/* What is wrong with one model's pot must not keep the others from being paid. */
+		if (closed != OL_OK && first == OL_OK)
+			first = ol_fail(err, closed, "%s", why.text);
 	}
+	if (s == OL_OK)
+		s = first;
 	free(pots.accounts);
 	free(roots);
 	return s;
