@@ -79,6 +79,14 @@ void ol_attributor_close(struct ol_attributor *a)
 	free(a);
 }
 
+void ol_attributor_forget(struct ol_attributor *a)
+{
+	ol_projector_close(a->projector);
+	a->projector = NULL;
+	a->index = NULL;
+	a->adapter = NULL;
+}
+
 int ol_attributor_rows_max(const struct ol_attributor *a)
 {
 	return a->rows_max;

@@ -43,6 +43,8 @@ OL_MUST_CHECK enum ol_status ol_attributor_open(struct ol_attributor **attributo
 						struct ol_error *err);
 void ol_attributor_close(struct ol_attributor *attributor);
 int ol_attributor_rows_max(const struct ol_attributor *attributor);
+/* To be called before an index or an adapter is closed that it may have been asked about last. */
+void ol_attributor_forget(struct ol_attributor *attributor);
 
 struct ol_attribution_query {
 	const struct ol_index *index; /* of this adapter over this base; checked */

@@ -9,7 +9,12 @@
 #include "crypto/secret.h"
 #include "crypto/text.h"
 
-enum { HOLD_SECONDS = 7200, LISTINGS_MAX = 1 << 20, TRANSFERS_MAX = OL_PARTIES + 1 };
+/* A reservation lives as long as any ask may take (serve --request-seconds). */
+enum {
+	HOLD_SECONDS = OL_PENDING_SECONDS_MAX,
+	LISTINGS_MAX = 1 << 20,
+	TRANSFERS_MAX = OL_PARTIES + 1
+};
 
 struct listed {
 	uint8_t id[32];
@@ -309,8 +314,7 @@ static bool hold(struct ol_cashier *c, struct charge *charge, struct ol_refusal 
 
 static enum ol_finish finish_of(const struct ol_part *part)
 {
-	return part->outcome == OL_OUTCOME_CANCELLED ? OL_FINISH_CANCELLED
-						     : part->generation.finish;
+	return part->outcome != OL_OUTCOME_DONE ? OL_FINISH_CANCELLED : part->generation.finish;
 }
 
 /* What the caller keeps. Borrows from the ask; choices: NULL until there are some. */
@@ -451,25 +455,18 @@ static uint64_t seed(void *self, void *charge, const struct ol_ask *ask)
 /* Choices as they are paid for: whoever left has what was made until then. */
 static bool open_answer(struct opened *o, const struct ol_answered *answered, int hidden)
 {
-	uint64_t left = answered->usage.completion_tokens;
-
 	o->choices = calloc(answered->part_count, sizeof *o->choices);
 	if (!o->choices)
 		return false;
-	for (size_t i = 0; i < answered->part_count; i++)
-		if (answered->parts[i].outcome != OL_OUTCOME_CANCELLED)
-			left -= OL_MIN(left, answered->parts[i].generation.tokens.count);
 	for (size_t i = 0; i < answered->part_count; i++) {
 		const struct ol_part *part = &answered->parts[i];
 		struct ol_opening_choice *choice = &o->choices[i];
-		*choice = (struct ol_opening_choice){part->generation.tokens.ids,
-						     part->generation.tokens.count,
-						     (uint32_t)finish_of(part)};
-		if (part->outcome == OL_OUTCOME_CANCELLED) {
-			choice->count = OL_MIN(choice->count, left);
-			left -= choice->count;
-		}
-		if (answered->embeddings) /* the bits of its numbers */
+		*choice = (struct ol_opening_choice){
+			part->generation.tokens.ids,
+			OL_MIN(part->told, part->generation.tokens.count),
+			(uint32_t)finish_of(part)};
+		if (answered->embeddings &&
+		    part->outcome == OL_OUTCOME_DONE) /* the bits of its numbers */
 			*choice = (struct ol_opening_choice){
 				(const int32_t *)(const void *)(answered->embeddings +
 								i * (size_t)hidden),
@@ -660,8 +657,9 @@ enum ol_status ol_cashier_post(struct ol_cashier *c, void *charge_in, json_t **j
 			   !ol_receipt_commit_response(receipt.response, &opened.opening)))
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for a receipt");
 	if (s == OL_OK && c->o.shares && !is_zero(charge->adapter) && !answered->embeddings)
-		s = c->o.shares(c->o.models, receipt.shares, &detail, answered->ask->model,
-				charge->adapter, &opened.opening, receipt.request, err);
+		s = c->o.shares(c->o.models, receipt.shares, &detail, receipt.index,
+				answered->ask->model, charge->adapter, &opened.opening,
+				receipt.request, err);
 	if (s == OL_OK)
 		s = book(c, charge, &receipt, parts, &opened.opening, json, err);
 	if (s == OL_OK && detail)

@@ -36,11 +36,12 @@ struct ol_cashier_options {
 			 uint8_t index[32]);
 	void *models;
 	/* The root of the answer's share table, kept where others find it, and its detail for the
-	 * response (NULL: none). Zero: the adapter has no index. NULL function: nothing has. On the
-	 * clerk's thread. */
-	enum ol_status (*shares)(void *self, uint8_t root[32], json_t **detail, const char *model,
-				 const uint8_t adapter[32], const struct ol_opening *opening,
-				 const uint8_t request[32], struct ol_error *err);
+	 * response (NULL: none). Zero: the adapter has no index. index: as identify said, then that
+	 * of the index which was used. NULL function: nothing has shares. On the clerk's thread. */
+	enum ol_status (*shares)(void *self, uint8_t root[32], json_t **detail, uint8_t index[32],
+				 const char *model, const uint8_t adapter[32],
+				 const struct ol_opening *opening, const uint8_t request[32],
+				 struct ol_error *err);
 	uint8_t base[32];   /* the base's model id                  */
 	uint8_t secret[32]; /* of the payers' pseudonyms            */
 	uint32_t kv_type;   /* enum ol_kv_type                      */

@@ -15,10 +15,10 @@
 
 enum { IDENTITIES_MAX = 4096, SETTLE_MS = 600000 };
 
-/* What stands behind a name, as of its file. */
+/* What stands behind a name, as of its files. */
 struct identity {
 	char name[OL_NAME_MAX + 1];
-	struct timespec changed;
+	struct timespec changed, noted; /* its weights, its manifest: an index may come later */
 	off_t size;
 	uint8_t adapter[32], snapshot[32], index[32];
 };
@@ -95,12 +95,22 @@ static struct identity *place_of(struct ol_economy *e, const char *name)
 	return place;
 }
 
+static bool same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 static enum ol_status look_up(struct ol_economy *e, struct identity *out, const char *name,
 			      const char *folder, struct ol_error *err)
 {
-	char path[OL_PATH_MAX];
-	struct stat now;
+	char path[OL_PATH_MAX], manifest[OL_PATH_MAX];
+	struct stat now, noted = {0};
 	enum ol_status s = ol_path_join(path, err, folder, "/adapter_model.safetensors", "");
+
+	if (s == OL_OK)
+		s = ol_path_join(manifest, err, folder, "/manifest.json", "");
+	if (s == OL_OK && stat(manifest, &noted) != 0)
+		noted = (struct stat){0}; /* not every folder has one */
 
 	if (s == OL_OK && stat(path, &now) != 0)
 		s = ol_fail(err, OL_ERR_NOT_FOUND, "%s is gone", path);
@@ -108,12 +118,13 @@ static enum ol_status look_up(struct ol_economy *e, struct identity *out, const 
 		return s;
 	pthread_mutex_lock(&e->mutex);
 	struct identity *i = place_of(e, name);
-	if (!i->name[0] || i->size != now.st_size || i->changed.tv_sec != now.st_mtim.tv_sec ||
-	    i->changed.tv_nsec != now.st_mtim.tv_nsec) {
+	if (!i->name[0] || i->size != now.st_size || !same_time(i->changed, now.st_mtim) ||
+	    !same_time(i->noted, noted.st_mtim)) {
 		i->name[0] = '\0';
 		s = read_identity(e, i, folder, err);
 		i->size = now.st_size;
 		i->changed = now.st_mtim;
+		i->noted = noted.st_mtim;
 		if (s == OL_OK)
 			(void)snprintf(i->name, sizeof i->name, "%s", name);
 	}
@@ -139,19 +150,22 @@ static bool identify(void *self, const char *model, uint8_t adapter[32], uint8_t
 	return true;
 }
 
-static enum ol_status shares(void *self, uint8_t root[32], json_t **detail, const char *model,
-			     const uint8_t adapter[32], const struct ol_opening *opening,
-			     const uint8_t request[32], struct ol_error *err)
+static enum ol_status shares(void *self, uint8_t root[32], json_t **detail, uint8_t index[32],
+			     const char *model, const uint8_t adapter[32],
+			     const struct ol_opening *opening, const uint8_t request[32],
+			     struct ol_error *err)
 {
 	struct ol_economy *e = self;
 	struct ol_served served;
 
 	memset(root, 0, 32);
 	*detail = NULL;
-	if (!e->shaper || !ol_service_find(e->service, &served, model))
+	if (!e->shaper || !ol_service_find(e->service, &served, model)) {
+		memset(index, 0, 32);
 		return OL_OK;
-	return ol_shaper_shares(e->shaper, root, detail, served.folder, adapter, opening, request,
-				err);
+	}
+	return ol_shaper_shares(e->shaper, root, detail, index, served.folder, adapter, opening,
+				request, err);
 }
 
 enum ol_status ol_economy_model(struct ol_economy *e, uint8_t id_out[32], const char *name,

@@ -42,10 +42,10 @@ static enum ol_status add_up(struct ol_epoch *sum, const struct ol_attribution *
 	return s;
 }
 
-/* The choices from `from` on that have tokens, as queries; how many, and *next where to go on. */
-static int gather(struct ol_attribution_query *queries, const struct ol_index *index,
-		  const struct ol_adapter *adapter, const struct ol_opening *o, size_t from,
-		  size_t *next)
+/* The choices from `from` on that have tokens and fit into a pass, as queries; how many, and *next where to go on. */
+static int gather(struct ol_attribution_query *queries, size_t rows_max,
+		  const struct ol_index *index, const struct ol_adapter *adapter,
+		  const struct ol_opening *o, size_t from, size_t *next)
 {
 	const size_t per_prompt = o->choice_count / o->prompt_count;
 	int count = 0;
@@ -53,7 +53,8 @@ static int gather(struct ol_attribution_query *queries, const struct ol_index *i
 	for (; from < o->choice_count && count < OL_ATTRIBUTION_BATCH_MAX; from++) {
 		const struct ol_opening_choice *c = &o->choices[from];
 		const struct ol_opening_prompt *p = &o->prompts[from / per_prompt];
-		if (c->count == 0 || p->count == 0)
+		if (c->count == 0 || p->count == 0 || p->count > rows_max ||
+		    c->count > rows_max + 1 - p->count)
 			continue;
 		queries[count++] = (struct ol_attribution_query){.index = index,
 								 .adapter = adapter,
@@ -104,7 +105,8 @@ enum ol_status ol_receipt_shares(uint8_t root_out[32], struct ol_buf *table, jso
 	if (detail)
 		*detail = NULL;
 	while (s == OL_OK && next < opening->choice_count) {
-		const int count = gather(queries, index, adapter, opening, next, &next);
+		const int count = gather(queries, (size_t)ol_attributor_rows_max(attributor), index,
+					 adapter, opening, next, &next);
 		if (count == 0)
 			break;
 		s = ol_attribute(attributor, answers, queries, count, err);
@@ -223,8 +225,11 @@ enum ol_status ol_shaper_open(struct ol_shaper **shaper_out, const struct ol_hom
 	return OL_OK;
 }
 
-static void cool(struct hot *hot)
+static void cool(struct ol_shaper *s, struct hot *hot)
 {
+	/* What is opened next may lie where this did. */
+	if (s->attributor)
+		ol_attributor_forget(s->attributor);
 	ol_index_close(hot->index);
 	ol_adapter_close(hot->adapter);
 	*hot = (struct hot){0};
@@ -235,28 +240,36 @@ void ol_shaper_close(struct ol_shaper *s)
 	if (!s)
 		return;
 	for (int i = 0; i < HOT_MAX; i++)
-		cool(&s->hot[i]);
+		cool(s, &s->hot[i]);
 	ol_attributor_close(s->attributor);
 	free(s);
 }
 
 /* Opens index and adapter of a folder in the place of those used longest ago. */
+static bool is_warm(const struct hot *hot, const uint8_t sha256[32], const uint8_t index[32])
+{
+	static const uint8_t none[32];
+
+	return hot->used > 0 && memcmp(hot->sha256, sha256, 32) == 0 &&
+	       memcmp(hot->index ? ol_index_root(hot->index) : none, index, 32) == 0;
+}
+
 static enum ol_status warm(struct ol_shaper *s, struct hot **out, const char *folder,
-			   const uint8_t sha256[32], struct ol_error *err)
+			   const uint8_t sha256[32], const uint8_t index[32], struct ol_error *err)
 {
 	struct hot *oldest = &s->hot[0];
 	enum ol_status status;
 
 	for (int i = 0; i < HOT_MAX; i++) {
 		*out = &s->hot[i];
-		if ((*out)->used > 0 && memcmp((*out)->sha256, sha256, 32) == 0) {
+		if (is_warm(*out, sha256, index)) {
 			(*out)->used = ++s->clock;
 			return OL_OK;
 		}
 		if ((*out)->used < oldest->used)
 			oldest = *out;
 	}
-	cool(oldest);
+	cool(s, oldest);
 	status = ol_adapter_open_index(&oldest->index, folder, err);
 	if (status == OL_ERR_NOT_FOUND) {
 		oldest->index = NULL;
@@ -264,8 +277,11 @@ static enum ol_status warm(struct ol_shaper *s, struct hot **out, const char *fo
 	} else if (status == OL_OK) {
 		status = ol_adapter_open(&oldest->adapter, folder, ol_model_config(s->model), err);
 	}
+	if (status == OL_OK && oldest->adapter &&
+	    memcmp(ol_adapter_sha256(oldest->adapter), sha256, 32) != 0)
+		status = ol_fail(err, OL_ERR_INPUT, "the adapter was exchanged while it answered");
 	if (status != OL_OK) {
-		cool(oldest);
+		cool(s, oldest);
 		return status;
 	}
 	memcpy(oldest->sha256, sha256, 32);
@@ -275,19 +291,23 @@ static enum ol_status warm(struct ol_shaper *s, struct hot **out, const char *fo
 }
 
 enum ol_status ol_shaper_shares(struct ol_shaper *s, uint8_t root_out[32], json_t **detail,
-				const char *folder, const uint8_t sha256[32],
+				uint8_t index[32], const char *folder, const uint8_t sha256[32],
 				const struct ol_opening *opening, const uint8_t request[32],
 				struct ol_error *err)
 {
 	const struct ol_attributor_options options = {.rank_max = OL_RANK_MAX};
 	struct ol_buf table;
 	struct hot *hot;
-	enum ol_status status = warm(s, &hot, folder, sha256, err);
+	enum ol_status status = warm(s, &hot, folder, sha256, index, err);
 
 	memset(root_out, 0, 32);
 	*detail = NULL;
-	if (status != OL_OK || !hot->index)
+	if (status != OL_OK)
 		return status;
+	memset(index, 0, 32);
+	if (!hot->index)
+		return OL_OK;
+	memcpy(index, ol_index_root(hot->index), 32);
 	if (!s->attributor)
 		status = ol_attributor_open(&s->attributor, s->model, &options, err);
 	ol_buf_init(&table, OL_SHARE_TABLE_MAX);

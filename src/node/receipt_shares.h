@@ -18,7 +18,8 @@ enum { OL_SHARE_TABLE_MAX = OL_SHARE_ROW_BYTES << 16 };
 
 /* request: the receipt's commitment, which breaks ties. table gets the rows (OL_SHARE_ROW_BYTES
  * each), detail the first choice's attribution for people (tokenizer NULL: without texts); either
- * may be NULL. No choice with a token: the root is zero and there is no table. */
+ * may be NULL. A choice without a token, or longer with its prompt than the attributor takes, has no
+ * scores; if none has any, the root is zero and there is no table. */
 OL_MUST_CHECK enum ol_status ol_receipt_shares(
 	uint8_t root_out[32], struct ol_buf *table, json_t **detail,
 	struct ol_attributor *attributor, const struct ol_index *index,
@@ -46,10 +47,11 @@ OL_MUST_CHECK enum ol_status ol_shaper_open(struct ol_shaper **shaper_out,
 					    struct ol_error *err);
 void ol_shaper_close(struct ol_shaper *shaper);
 /* One thread at a time. The root of the table, which is kept; zero where the adapter has no index
- * (*detail NULL). folder: the adapter's; sha256: its hash. */
+ * (*detail NULL). folder: the adapter's; sha256: its hash. index: the root that its index is known
+ * by, and then that of the index which was used; zero: none. */
 OL_MUST_CHECK enum ol_status ol_shaper_shares(struct ol_shaper *shaper, uint8_t root_out[32],
-					      json_t **detail, const char *folder,
-					      const uint8_t sha256[32],
+					      json_t **detail, uint8_t index[32],
+					      const char *folder, const uint8_t sha256[32],
 					      const struct ol_opening *opening,
 					      const uint8_t request[32], struct ol_error *err);
 

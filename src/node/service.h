@@ -108,6 +108,7 @@ struct ol_part {
 	enum ol_outcome outcome;
 	struct ol_generation generation;
 	struct ol_error err; /* unless DONE, CANCELLED, DEADLINE */
+	size_t told; /* tokens that are paid for: of what is not DONE, those before the end */
 };
 
 /* An ask that has ended. Everything is borrowed for the time of the call. */

@@ -188,6 +188,7 @@ static void part_done(void *context, enum ol_outcome outcome, struct ol_generati
 	struct ol_part *part = &a->parts[p->index];
 	part->outcome = outcome;
 	part->generation = *generation;
+	part->told = outcome == OL_OUTCOME_DONE ? part->generation.tokens.count : p->tokens;
 	*generation = (struct ol_generation){0};
 	if (err)
 		part->err = *err;
@@ -407,12 +408,9 @@ static struct ol_usage sum_up(const struct ol_open_ask *a)
 	for (size_t p = 0; p < a->ask.prompt_count; p++) {
 		bool begun = false;
 		for (size_t i = p * choices; i < (p + 1) * choices; i++) {
-			const struct ol_generation *g = &a->parts[i].generation;
-			begun |= g->tokens.count > 0 || a->parts[i].outcome == OL_OUTCOME_DONE;
 			/* Whoever left does not pay for what was made behind his back. */
-			usage.completion_tokens += a->parts[i].outcome == OL_OUTCOME_CANCELLED
-							   ? a->open[i].tokens
-							   : g->tokens.count;
+			begun |= a->parts[i].told > 0 || a->parts[i].outcome == OL_OUTCOME_DONE;
+			usage.completion_tokens += a->parts[i].told;
 		}
 		if (!begun)
 			continue;
@@ -465,7 +463,12 @@ static void close_ask(struct ol_service *s, struct ol_open_ask *a)
 		.err = &part->err,
 		.first_token_seconds = a->first_token > 0.0 ? a->first_token - a->asked : 0.0,
 		.seconds = now - a->asked};
-	const bool due = part->outcome == OL_OUTCOME_DONE || part->outcome == OL_OUTCOME_CANCELLED;
+	/* A stream that ran out of time has told what it told: were that free, asking for more than
+	 * fits into the time would be a way not to pay. Who left before anything came owes nothing. */
+	const bool due = part->outcome == OL_OUTCOME_DONE ||
+			 (answered.usage.prompt_tokens > 0 &&
+			  (part->outcome == OL_OUTCOME_CANCELLED ||
+			   (part->outcome == OL_OUTCOME_DEADLINE && a->ask.on_token)));
 	if (due && accounting->post) {
 		if (accounting->post(accounting->self, a->charge, &answered.receipt, &answered,
 				     &err) != OL_OK) {

@@ -3,6 +3,7 @@
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "node/test_world.h"
 
+#include <stdatomic.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -548,6 +549,18 @@ static void test_drain(void **state)
 
 /* --- money ----------------------------------------------------------------- */
 
+static atomic_bool gate;
+
+static bool on_token_slowly(void *context, size_t part, const struct ol_generation *g, size_t final)
+{
+	(void)context;
+	(void)part;
+	(void)g;
+	(void) final;
+	(void)nanosleep(&(struct timespec){0, 2000000}, NULL);
+	return true;
+}
+
 struct book {
 	int reserved, posted, released;
 	uint64_t prompt_tokens, completion_max;
@@ -591,6 +604,81 @@ static void release(void *self, void *charge)
 	struct book *b = self;
 	assert_ptr_equal(charge, b);
 	b->released++;
+}
+
+/* What was told is paid for, and nothing else: not even by asking for more than the time allows. */
+static void test_who_pays_for_what_did_not_end(void **state)
+{
+	static const struct {
+		const char *what;
+		bool streams;
+		double seconds;
+		int posted;
+	} rows[] = {{"a stream that ran out of time", true, 0.1, 1},
+		    {"an answer that ran out of time", false, 0.002, 0}};
+	(void)state;
+	for (size_t i = 0; i < OL_ARRAY_LEN(rows); i++) {
+		struct book b = {0};
+		struct asked *a = prepare(NULL, "for ever", 500);
+		open_service((struct ol_service_options){
+			.accounting = {
+				.reserve = reserve, .post = post, .release = release, .self = &b}});
+		a->ask.account = "alice";
+		a->ask.on_token = rows[i].streams ? on_token_slowly : NULL;
+		a->ask.seconds = rows[i].seconds;
+		a->ask.choices = rows[i].streams ? 1 : 8;
+		ask(a);
+		wait_for(a);
+		close_service();
+		if (a->outcome != OL_OUTCOME_DEADLINE || b.posted != rows[i].posted ||
+		    b.released != 1 - rows[i].posted)
+			fail_msg("%s: outcome %d, posted %d, released %d", rows[i].what,
+				 (int)a->outcome, b.posted, b.released);
+		if (b.posted) {
+			assert_int_equal(b.usage.prompt_tokens, 8);
+			assert_in_range(b.usage.completion_tokens, 1, 60);
+		}
+		drop(a);
+	}
+}
+
+static bool on_token_at_the_gate(void *context, size_t part, const struct ol_generation *g,
+				 size_t final)
+{
+	(void)context;
+	(void)part;
+	(void)g;
+	(void) final;
+	while (atomic_load(&gate))
+		(void)nanosleep(&(struct timespec){0, 1000000}, NULL);
+	return true;
+}
+
+static void test_who_left_before_anything_came_owes_nothing(void **state)
+{
+	struct book b = {0};
+	struct asked *first = prepare(NULL, "for ever", 9), *a = prepare(NULL, "for ever", 9);
+	(void)state;
+	open_service((struct ol_service_options){
+		.accounting = {.reserve = reserve, .post = post, .release = release, .self = &b}});
+	atomic_store(&gate, true); /* the scheduler waits with the first one's first token */
+	first->ask.account = a->ask.account = "alice";
+	first->ask.on_token = on_token_at_the_gate;
+	ask(first);
+	(void)nanosleep(&(struct timespec){0, 50000000}, NULL);
+	a->ask.id = ol_service_id(service);
+	ask(a);
+	ol_service_cancel(service, a->ask.id);
+	atomic_store(&gate, false);
+	wait_for(first);
+	wait_for(a);
+	close_service();
+	assert_int_equal(first->outcome, OL_OUTCOME_DONE);
+	assert_int_equal(a->outcome, OL_OUTCOME_CANCELLED);
+	assert_int_equal(b.posted, 1);
+	assert_int_equal(b.released, 1);
+	drop(first);
+	drop(a);
 }
 
 static void test_accounting(void **state)
@@ -740,12 +828,20 @@ static int remove_adapters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bits),          cmocka_unit_test(test_choices),
-		cmocka_unit_test(test_cached_tokens), cmocka_unit_test(test_chosen_seed),
-		cmocka_unit_test(test_embeddings),    cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_full_queues),   cmocka_unit_test(test_broken_adapters),
-		cmocka_unit_test(test_endings),       cmocka_unit_test(test_drain),
-		cmocka_unit_test(test_accounting),    cmocka_unit_test(test_models),
+		cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_choices),
+		cmocka_unit_test(test_cached_tokens),
+		cmocka_unit_test(test_chosen_seed),
+		cmocka_unit_test(test_embeddings),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_full_queues),
+		cmocka_unit_test(test_broken_adapters),
+		cmocka_unit_test(test_endings),
+		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_who_pays_for_what_did_not_end),
+		cmocka_unit_test(test_who_left_before_anything_came_owes_nothing),
+		cmocka_unit_test(test_accounting),
+		cmocka_unit_test(test_models),
 		cmocka_unit_test(test_metrics),
 	};
 	return cmocka_run_group_tests(tests, make_adapters, remove_adapters);
