@@ -151,13 +151,16 @@ def free_answers(node):
     check("only the log's names", node.ask("GET", "/log/lock")[0] == 404)
 
 
+SPLIT = {"base": {"ppm": 200000, "account": "0x" + "00" * 19 + "a1"},
+         "builder": {"ppm": 150000, "account": "0x" + "00" * 19 + "b2"},
+         "data": {"ppm": 500000}, "stakers": {"ppm": 50000, "account": "0x" + "00" * 19 + "c3"},
+         "platform": {"ppm": 100000, "account": "platform"}}
+LISTING = {"model": "tiny", "prompt_nano_per_1000": "1000000",
+           "completion_nano_per_1000": "7000001", "split": SPLIT}
+
+
 def publish(node):
-    split = {"base": {"ppm": 200000, "account": "0x" + "00" * 19 + "a1"},
-             "builder": {"ppm": 150000, "account": "0x" + "00" * 19 + "b2"},
-             "data": {"ppm": 500000}, "stakers": {"ppm": 50000, "account": "0x" + "00" * 19 + "c3"},
-             "platform": {"ppm": 100000, "account": "platform"}}
-    listing = {"model": "tiny", "prompt_nano_per_1000": "1000000",
-               "completion_nano_per_1000": "7000001", "split": split}
+    split, listing = SPLIT, LISTING
     for change, words in [({"model": "none"}, "no model"), ({"split": 3}, "split is missing"),
                           ({"prompt_nano_per_1000": 5}, "strings of digits"),
                           ({"split": {**split, "data": {"ppm": 1}}}, "1,000,000 parts"),
@@ -198,6 +201,13 @@ def paid_answers(node):
         wait_for_log(node, receipt["log_index"] + 1)
         check("all is computed again", "7 of 8" in verify(answer))
     check("the account paid that and no more", before - node.credit() == paid)
+    published, again = node.ask("POST", "/v1/listings", LISTING)
+    check("a price may change", published == 200 and again["version"] == 2, str(again))
+    verify(answer)  # what was agreed before stays true
+    status, answer = node.ask("POST", "/v1/embeddings", bodies[-1][1])
+    wait_for_log(node, answer["openledger"]["receipt"]["log_index"] + 1)
+    receipt = answer["openledger"]["receipt"]
+    check("and is in force at once", "7 of 8" in verify(answer))
     answer["openledger"]["opening"]["choices"][1]["tokens"][3] ^= 1
     verify(answer, 2, "another answer")
     status, shown = node.ask("GET", "/v1/receipts/" + receipt["id"])

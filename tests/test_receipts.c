@@ -291,7 +291,7 @@ struct held {
 	struct ol_opening_prompt prompts[2];
 	int32_t tokens[64], prompt[64];
 	struct ol_opening_bias bias[2];
-	struct ol_listing listing;
+	struct ol_listing listing, in_force;
 	struct ol_buf proof_text;
 	struct ol_tlog_proof proof;
 	struct ol_note_key log_key, witness;
@@ -310,6 +310,7 @@ static void prove(struct held *h, uint64_t index)
 
 	must(ol_journal_read(&disk, NULL, NULL, take_record, &leaves, &err), &err);
 	memcpy(&h->listing, leaves.listing, sizeof h->listing);
+	h->in_force = h->listing;
 	must(ol_inclusion_prove(&tree, &proof, index, leaves.count, &err), &err);
 	snprintf(checkpoint.origin, sizeof checkpoint.origin, "%s", origin);
 	checkpoint.size = leaves.count;
@@ -360,6 +361,8 @@ static void check(struct ol_verification *v, const struct held *h)
 					  .node = h->node,
 					  .listing = (const uint8_t *)&h->listing,
 					  .listing_size = sizeof h->listing,
+					  .in_force = (const uint8_t *)&h->in_force,
+					  .in_force_size = sizeof h->in_force,
 					  .proof = &h->proof,
 					  .policy = &h->policy,
 					  .opening = &h->opening,
@@ -589,11 +592,23 @@ static void lies_of_the_node_about_money(const struct held *held)
 	    (h->parts[2].ppm -= 100000, h->parts[4].ppm += 100000, ol_receipt_split(r, h->parts)));
 	LIE("the builder is another", 'n', OL_CHECK_PRICE, "not those of the listing",
 	    (h->parts[1].account.id[0] ^= 1, ol_receipt_split(r, h->parts)));
+	LIE("stakers where nobody stakes", 'n', OL_CHECK_PRICE, "not those of the listing",
+	    (ol_receipt_parts(r, h->parts, &h->listing, true), ol_receipt_split(r, h->parts)));
+	LIE("a price of yesterday", '-', OL_CHECK_PRICE, "was replaced before",
+	    (h->in_force.version++, h->in_force.previous[0] = 1));
+	LIE("free for a friend", 'n', OL_CHECK_PRICE, "had a price",
+	    (memset(r->listing, 0, 32), r->price.nano = 0, r->parts = 0));
 	LIE("another price list", '-', OL_CHECK_PRICE, "not the listing that it names",
 	    h->listing.completion_price.nano++);
 	LIE("a broken price list", '-', OL_CHECK_PRICE, "broken", h->listing.version = 0);
 	LIE("tokens that never were", 'n', OL_CHECK_OPENING, "completion tokens",
 	    (r->completion_tokens += 5, reprice(h)));
+	LIE("a prompt that nobody began", 'n', OL_CHECK_OPENING, "prompt tokens",
+	    (OWN_CHOICES(h),
+	     r->completion_tokens -= (uint32_t)(h->choices[2].count + h->choices[3].count),
+	     h->choices[2] = h->choices[3] =
+		     (struct ol_opening_choice){h->tokens, 0, OL_FINISH_CANCELLED},
+	     reprice(h), commit_again(h)));
 	LIE("a longer prompt", 'n', OL_CHECK_OPENING, "prompt tokens",
 	    (r->prompt_tokens += 5, reprice(h)));
 }
@@ -620,6 +635,15 @@ static void lies_of_the_node_about_the_answer(const struct held *held)
 	const struct held honest = *held;
 	LIE("a token of its own", 'n', OL_CHECK_ANSWER, "prompt 0, choice 0, token 2",
 	    (OWN_CHOICES(h), h->tokens[2] ^= 1, commit_again(h)));
+	LIE("a token that there is not", 'n', OL_CHECK_ANSWER, "does not know",
+	    (OWN_CHOICES(h), h->tokens[2] = 1 << 20, commit_again(h)));
+	LIE("a prompt that nobody can read", 'n', OL_CHECK_ANSWER, "does not know",
+	    (OWN_PROMPTS(h), h->prompt[0] = -1, commit_again(h)));
+	LIE("room without end", 'n', OL_CHECK_ANSWER, "more room", r->sampling.room = 1u << 31);
+	LIE("less room than it took", 'n', OL_CHECK_ANSWER, "longer than there was room",
+	    r->sampling.room = 25);
+	LIE("a share table without an index", 'n', OL_CHECK_SHARES, "no attribution index",
+	    (memset(r->index, 0, 32), memset(r->shares, 3, 32)));
 	LIE("words of its own", 'n', OL_CHECK_ANSWER, "the receipt's answer is over",
 	    (OWN_CHOICES(h), h->choices[0].count -= 2, r->completion_tokens -= 2, reprice(h),
 	     commit_again(h)));

@@ -23,7 +23,7 @@ struct evidence {
 	struct ol_note_key key;
 	bool has_key, has_proof;
 	struct ol_log_policy policy;
-	struct ol_buf proof_text, listing;
+	struct ol_buf proof_text, listing, in_force;
 	struct ol_tlog_proof proof;
 };
 
@@ -38,6 +38,7 @@ static void release(struct evidence *e)
 		ol_opening_release(&e->opening);
 	ol_buf_release(&e->proof_text);
 	ol_buf_release(&e->listing);
+	ol_buf_release(&e->in_force);
 	free(e);
 }
 
@@ -139,6 +140,32 @@ static enum ol_status prove_here(struct evidence *e, const struct ol_ledger_home
 	return s == OL_ERR_NOT_FOUND ? OL_OK : s;
 }
 
+struct walk {
+	const struct ol_receipt *receipt;
+	struct ol_buf *out;
+	bool failed;
+};
+
+/* Newest first: the first one of the model that was there before the request came. It was if the
+ * checkpoint that the receipt knew covers it; and, should it name an old checkpoint, if it is older
+ * than any request may get. */
+static bool find_in_force(void *context, const struct ol_indexed_event *event)
+{
+	struct walk *w = context;
+	const struct ol_receipt *r = w->receipt;
+	static const uint8_t none[32];
+	const uint8_t *model = memcmp(r->adapter, none, sizeof none) == 0 ? r->base : r->adapter;
+	struct ol_listing listing;
+	if (ol_listing_read(&listing, event->bytes, event->size) != OL_LISTING_WELL ||
+	    memcmp(listing.model, model, 32) != 0)
+		return true;
+	if (event->index >= r->checkpoint_size &&
+	    event->timestamp_ms + OL_PENDING_SECONDS_MAX * UINT64_C(1000) >= r->head.time_ms)
+		return true;
+	w->failed = !ol_buf_append(w->out, event->bytes, event->size);
+	return false;
+}
+
 /* The price list and the proof, if this node made the receipt. */
 static enum ol_status look_here(struct evidence *e, const struct ol_home *home,
 				struct ol_error *err)
@@ -161,6 +188,13 @@ static enum ol_status look_here(struct evidence *e, const struct ol_home *home,
 	s = ol_ledger_index_event_by_id(index, &event, &e->listing, receipt.listing, err);
 	if (s == OL_OK || s == OL_ERR_NOT_FOUND)
 		s = ol_ledger_index_event_by_id(index, &event, NULL, id, err);
+	if (s == OL_OK) {
+		struct walk walk = {.receipt = &receipt, .out = &e->in_force};
+		s = ol_ledger_index_events(index, OL_EVENT_LISTING, event.index, UINT32_MAX,
+					   find_in_force, &walk, err);
+		if (s == OL_OK && walk.failed)
+			s = ol_fail(err, OL_ERR_FULL, "out of memory for a listing");
+	}
 	if (s == OL_OK && e->has_key && !e->has_proof)
 		s = prove_here(e, &paths, event.index, err);
 	ol_ledger_index_close(index);
@@ -265,6 +299,7 @@ static enum ol_status gather(struct evidence *e, const char *file, const char *o
 	enum ol_status s = OL_OK;
 	ol_buf_init(&e->proof_text, OL_TLOG_PROOF_BYTES_MAX);
 	ol_buf_init(&e->listing, OL_EVENT_MAX);
+	ol_buf_init(&e->in_force, OL_EVENT_MAX);
 	if (opening)
 		s = read_opening(e, opening, err);
 	if (s == OL_OK)
@@ -336,6 +371,8 @@ int ol_command_verify(int argc, char **argv)
 			.node = e->has_key ? e->key.public_key : NULL,
 			.listing = e->listing.size > 0 ? (const uint8_t *)e->listing.data : NULL,
 			.listing_size = e->listing.size,
+			.in_force = e->in_force.size > 0 ? (const uint8_t *)e->in_force.data : NULL,
+			.in_force_size = e->in_force.size,
 			.proof = e->has_proof ? &e->proof : NULL,
 			.policy = e->has_key ? &e->policy : NULL,
 			.opening = e->opened ? &e->opening.opening : NULL,

@@ -82,25 +82,32 @@ static void check_log(struct ol_verification *v, const struct ol_verify_job *job
 		    (unsigned long long)result.checkpoint.size, result.cosigned);
 }
 
-/* The parts must be those of the listing, with stakers or without. */
+/* The parts must be those of the listing, the stakers' being the data's: nobody can stake yet. */
 static const char *parts_fault(const struct ol_verification *v, const struct ol_listing *listing)
 {
 	struct ol_receipt receipt = v->receipt;
 	struct ol_receipt_part parts[OL_PARTIES];
+	uint32_t same = 0;
 
-	for (int staked = 0; staked < 2; staked++) {
-		uint32_t same = 0;
-		ol_receipt_parts(&receipt, parts, listing, staked);
-		while (receipt.parts == v->receipt.parts && same < receipt.parts &&
-		       parts[same].party == v->parts[same].party &&
-		       parts[same].ppm == v->parts[same].ppm &&
-		       memcmp(&parts[same].account, &v->parts[same].account,
-			      sizeof parts[same].account) == 0)
-			same++;
-		if (receipt.parts == v->receipt.parts && same == receipt.parts)
-			return NULL;
-	}
-	return "its parts are not those of the listing";
+	ol_receipt_parts(&receipt, parts, listing, false);
+	while (receipt.parts == v->receipt.parts && same < receipt.parts &&
+	       parts[same].party == v->parts[same].party && parts[same].ppm == v->parts[same].ppm &&
+	       memcmp(&parts[same].account, &v->parts[same].account, sizeof parts[same].account) ==
+		       0)
+		same++;
+	return receipt.parts == v->receipt.parts && same == receipt.parts
+		       ? NULL
+		       : "its parts are not those of the listing";
+}
+
+/* The receipt's model had a newer price when the request came; version: of the receipt's, 0: none. */
+static bool is_replaced(const struct ol_verify_job *job, const uint8_t model[32], uint64_t version)
+{
+	struct ol_listing known;
+
+	return job->in_force &&
+	       ol_listing_read(&known, job->in_force, job->in_force_size) == OL_LISTING_WELL &&
+	       memcmp(known.model, model, 32) == 0 && known.version > version;
 }
 
 static void check_price(struct ol_verification *v, const struct ol_verify_job *job)
@@ -116,7 +123,11 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 	(void)snprintf(price, sizeof price, "%s %s", number,
 		       r->currency == OL_CURRENCY_CREDIT ? "test credit" : "OPEN");
 	if (is_zero(r->listing)) {
-		SAY(v, OL_CHECK_PRICE, OL_CHECK_TRUE, "free: the model has no price");
+		if (is_replaced(job, model, 0))
+			SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
+			    "free, but the model had a price when the request came");
+		else
+			SAY(v, OL_CHECK_PRICE, OL_CHECK_TRUE, "free: the model has no price");
 		return;
 	}
 	if (!job->listing) {
@@ -134,6 +145,10 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE, "this is not the listing that it names");
 	else if (memcmp(listing.model, model, 32) != 0)
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE, "the listing is another model's");
+	else if (is_replaced(job, model, listing.version))
+		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
+		    "listing %llu of the model was replaced before the request came",
+		    (unsigned long long)listing.version);
 	else if (!ol_price(&due, &listing, r->prompt_tokens, r->completion_tokens) ||
 		 ol_amount_compare(due, r->price) != 0)
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
@@ -147,23 +162,26 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 		    r->completion_tokens, r->parts);
 }
 
-/* Counts that must be those of the receipt. Whoever left may have begun fewer prompts. */
+/* Counts that must be those of the receipt. Of whoever left, prompts without any answer are free. */
 static const char *counts_fault(const struct ol_receipt *r, const struct ol_opening *o)
 {
 	uint64_t prompts = 0, completions = 0;
-	bool cancelled = false;
 
 	if (o->prompt_count != r->prompts)
 		return "it has another number of prompts than the receipt";
 	if (o->choice_count != (uint64_t)r->prompts * r->sampling.choices)
 		return "it has another number of choices than the receipt";
-	for (size_t i = 0; i < o->prompt_count; i++)
-		prompts += o->prompts[i].count;
-	for (size_t i = 0; i < o->choice_count; i++) {
-		completions += o->choices[i].count;
-		cancelled |= o->choices[i].finish == OL_FINISH_CANCELLED;
+	for (size_t p = 0; p < o->prompt_count; p++) {
+		bool begun = false;
+		for (size_t i = 0; i < r->sampling.choices; i++) {
+			const struct ol_opening_choice *c =
+				&o->choices[p * r->sampling.choices + i];
+			completions += c->count;
+			begun |= c->count > 0 || c->finish != OL_FINISH_CANCELLED;
+		}
+		prompts += begun ? o->prompts[p].count : 0;
 	}
-	if (r->prompt_tokens > prompts || (r->prompt_tokens < prompts && !cancelled))
+	if (r->prompt_tokens != prompts)
 		return "the receipt charges another number of prompt tokens";
 	if (r->completion_tokens != (r->work == OL_WORK_EMBEDDINGS ? 0 : completions))
 		return "the receipt charges another number of completion tokens";
@@ -435,6 +453,8 @@ static enum ol_status replay_embeddings(struct ol_verification *v, struct ol_run
 	if (s == OL_OK)
 		s = ol_runtime_start(runtime, &engine, err);
 	for (size_t i = 0; i < o->prompt_count && same && s == OL_OK; i++) {
+		if (o->choices[i].finish == OL_FINISH_CANCELLED && o->choices[i].count == 0)
+			continue; /* who left has none */
 		s = ol_replay_embedding(vector, runtime, o->prompts[i].tokens, o->prompts[i].count,
 					err);
 		v->positions += o->prompts[i].count;
@@ -484,10 +504,14 @@ static enum ol_status check_shares(struct ol_verification *v, const struct ol_ve
 	struct ol_index *index = NULL;
 	uint8_t root[32];
 
-	if (is_zero(v->receipt.shares)) {
-		SAY(v, OL_CHECK_SHARES, OL_CHECK_NOT_MADE, "%s",
-		    is_zero(v->receipt.index) ? "the model has no attribution index"
-					      : "nothing that could be attributed");
+	const bool shared = !is_zero(v->receipt.shares);
+
+	if (v->receipt.work == OL_WORK_EMBEDDINGS || is_zero(v->receipt.adapter) ||
+	    is_zero(v->receipt.index)) {
+		SAY(v, OL_CHECK_SHARES, shared ? OL_CHECK_FALSE : OL_CHECK_NOT_MADE, "%s%s",
+		    shared ? "it has a share table, but " : "",
+		    v->receipt.work == OL_WORK_EMBEDDINGS ? "vectors are not attributed"
+							  : "the model has no attribution index");
 		return OL_OK;
 	}
 	enum ol_status s = find_index(&index, v, job, adapter, err);
@@ -507,6 +531,38 @@ static enum ol_status check_shares(struct ol_verification *v, const struct ol_ve
 	return s;
 }
 
+static bool tokens_well(const int32_t *tokens, size_t count, const struct ol_config *config)
+{
+	for (size_t i = 0; i < count; i++)
+		if (tokens[i] < 0 || tokens[i] >= config->vocab_size)
+			return false;
+	return true;
+}
+
+/* What a model could never have read or said is a lie of whoever signed it, not a failure to check
+ * it; and nothing of it may size a buffer. */
+static const char *claim_fault(const struct ol_receipt *r, const struct ol_opening *o,
+			       const struct ol_config *config)
+{
+	if (o->stop_count > OL_STOPS_MAX)
+		return "more stop texts than there can be";
+	if (r->sampling.room > (uint32_t)config->context_max)
+		return "it claims more room than the model's context has";
+	for (size_t i = 0; i < o->prompt_count; i++)
+		if (o->prompts[i].count == 0 || o->prompts[i].count > r->sampling.room ||
+		    !tokens_well(o->prompts[i].tokens, o->prompts[i].count, config))
+			return "a prompt is empty, longer than there was room for, or has a token "
+			       "that the model does not know";
+	/* The last token is never run: it needs no position. */
+	for (size_t i = 0; i < o->choice_count && r->work == OL_WORK_ANSWERS; i++)
+		if (o->prompts[i / r->sampling.choices].count + o->choices[i].count >
+			    (uint64_t)r->sampling.room + 1 ||
+		    !tokens_well(o->choices[i].tokens, o->choices[i].count, config))
+			return "an answer is longer than there was room for, or has a token that "
+			       "the model does not know";
+	return NULL;
+}
+
 static enum ol_status check_answer(struct ol_verification *v, const struct ol_verify_job *job,
 				   struct ol_error *err)
 {
@@ -516,6 +572,11 @@ static enum ol_status check_answer(struct ol_verification *v, const struct ol_ve
 	bool ready;
 	enum ol_status s = open_models(v, job, &runtime, adapter, &ready, err);
 
+	const char *fault =
+		s == OL_OK && ready && opened
+			? claim_fault(&v->receipt, job->opening, ol_model_config(runtime.model))
+			: NULL;
+
 	if (s == OL_OK && (!ready || !opened)) {
 		const char *what = opened ? "the models" : "the opening";
 		SAY(v, OL_CHECK_ANSWER, OL_CHECK_NOT_MADE, "needs %s", what);
@@ -523,9 +584,13 @@ static enum ol_status check_answer(struct ol_verification *v, const struct ol_ve
 		ol_runtime_close(&runtime);
 		return OL_OK;
 	}
-	if (s == OL_OK && job->opening->stop_count > OL_STOPS_MAX)
-		SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE, "more stop texts than there can be");
-	else if (s == OL_OK && v->receipt.work == OL_WORK_EMBEDDINGS)
+	if (s == OL_OK && fault) {
+		SAY(v, OL_CHECK_ANSWER, OL_CHECK_FALSE, "%s", fault);
+		SAY(v, OL_CHECK_SHARES, OL_CHECK_NOT_MADE, "no model can have said this");
+		ol_runtime_close(&runtime);
+		return OL_OK;
+	}
+	if (s == OL_OK && v->receipt.work == OL_WORK_EMBEDDINGS)
 		s = replay_embeddings(v, &runtime, job->opening, err);
 	else if (s == OL_OK)
 		s = replay(v, &runtime, job->opening, err);

@@ -56,6 +56,10 @@ struct ol_verify_job {
 	const uint8_t *node;    /* the key it must be signed by; NULL: the one it names */
 	const uint8_t *listing; /* the event of its price; NULL: not at hand            */
 	size_t listing_size;
+	/* The newest listing of the model that the log held when the request came: a receipt of an
+	 * older one, or of none, is false. NULL: not looked for. */
+	const uint8_t *in_force;
+	size_t in_force_size;
 	const struct ol_tlog_proof *proof;  /* NULL: not at hand                          */
 	const struct ol_log_policy *policy; /* for the proof                              */
 	const struct ol_opening *opening;   /* NULL: not at hand                          */
