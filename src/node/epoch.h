@@ -39,7 +39,8 @@ struct ol_epoch_paid {
 };
 
 /* Closes all pots of epochs that are over; with `early` those of the present one too (its later
- * answers fill the pot again). A pot that cannot be closed stays as it is; the first error is told. paid: called for each pot; may be NULL. The index must not be behind
+ * answers fill the pot again). A pot that cannot be closed stays as it is: the others are paid, and
+ * the first error is told. paid: called for each pot; may be NULL. The index must not be behind
  * (settle the publisher first). */
 OL_MUST_CHECK enum ol_status ol_epoch_close_all(struct ol_books *books, const struct ol_home *home,
 						bool early,

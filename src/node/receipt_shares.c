@@ -42,7 +42,8 @@ static enum ol_status add_up(struct ol_epoch *sum, const struct ol_attribution *
 	return s;
 }
 
-/* The choices from `from` on that have tokens and fit into a pass, as queries; how many, and *next where to go on. */
+/* The choices from `from` on that have tokens and fit into a pass, as queries; how many, and *next
+ * where to go on. */
 static int gather(struct ol_attribution_query *queries, size_t rows_max,
 		  const struct ol_index *index, const struct ol_adapter *adapter,
 		  const struct ol_opening *o, size_t from, size_t *next)

@@ -18,8 +18,8 @@ enum { OL_SHARE_TABLE_MAX = OL_SHARE_ROW_BYTES << 16 };
 
 /* request: the receipt's commitment, which breaks ties. table gets the rows (OL_SHARE_ROW_BYTES
  * each), detail the first choice's attribution for people (tokenizer NULL: without texts); either
- * may be NULL. A choice without a token, or longer with its prompt than the attributor takes, has no
- * scores; if none has any, the root is zero and there is no table. */
+ * may be NULL. A choice without a token, or longer with its prompt than the attributor takes, has
+ * no scores; if none has any, the root is zero and there is no table. */
 OL_MUST_CHECK enum ol_status ol_receipt_shares(
 	uint8_t root_out[32], struct ol_buf *table, json_t **detail,
 	struct ol_attributor *attributor, const struct ol_index *index,

@@ -464,7 +464,8 @@ static void close_ask(struct ol_service *s, struct ol_open_ask *a)
 		.first_token_seconds = a->first_token > 0.0 ? a->first_token - a->asked : 0.0,
 		.seconds = now - a->asked};
 	/* A stream that ran out of time has told what it told: were that free, asking for more than
-	 * fits into the time would be a way not to pay. Who left before anything came owes nothing. */
+	 * fits into the time would be a way not to pay. Who left before anything came owes
+	 * nothing. */
 	const bool due = part->outcome == OL_OUTCOME_DONE ||
 			 (answered.usage.prompt_tokens > 0 &&
 			  (part->outcome == OL_OUTCOME_CANCELLED ||

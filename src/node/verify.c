@@ -100,7 +100,7 @@ static const char *parts_fault(const struct ol_verification *v, const struct ol_
 		       : "its parts are not those of the listing";
 }
 
-/* The receipt's model had a newer price when the request came; version: of the receipt's, 0: none. */
+/* The model had a newer price when the request came; version: of the receipt's, 0: none. */
 static bool is_replaced(const struct ol_verify_job *job, const uint8_t model[32], uint64_t version)
 {
 	struct ol_listing known;
@@ -162,7 +162,7 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 		    r->completion_tokens, r->parts);
 }
 
-/* Counts that must be those of the receipt. Of whoever left, prompts without any answer are free. */
+/* Counts that must be those of the receipt. Of whoever left, prompts with no answer are free. */
 static const char *counts_fault(const struct ol_receipt *r, const struct ol_opening *o)
 {
 	uint64_t prompts = 0, completions = 0;
