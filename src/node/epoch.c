@@ -73,12 +73,14 @@ static enum ol_status add_table(struct netting *n, const uint8_t root[32], struc
 	return s;
 }
 
-/* Newest first; a page at a time, since the index must not be asked while it is walked. */
-static enum ol_status add_up(struct netting *n, struct ol_ledger_index *index, struct ol_error *err)
+/* Of the leaves before this one, newest first; a page at a time, since the index must not be asked
+ * while it is walked. */
+static enum ol_status add_up(struct netting *n, struct ol_ledger_index *index, uint64_t before,
+			     struct ol_error *err)
 {
 	enum ol_status s = OL_OK;
 
-	n->before = UINT64_MAX;
+	n->before = before;
 	for (uint64_t last = 0; s == OL_OK && !n->over && last != n->before;) {
 		last = n->before;
 		n->root_count = 0;
@@ -197,7 +199,7 @@ static enum ol_status close_pot(struct ol_books *books, struct netting *n, struc
 		.epoch = n->pot.epoch, .currency = n->pot.currency, .amount = amount};
 	struct ol_split_part *parts;
 	uint8_t salt[32];
-	enum ol_status s = add_up(n, books->index, err);
+	enum ol_status s = add_up(n, books->index, UINT64_MAX, err);
 
 	salt_of(salt, &n->pot);
 	if (s == OL_OK && n->sum.count > 0)
@@ -222,6 +224,92 @@ static enum ol_status close_pot(struct ol_books *books, struct netting *n, struc
 	s = post_parts(books, n, parts, count, &event, err);
 	*paid = (struct ol_epoch_paid){n->pot, amount, count, n->sum.answers};
 	free(parts);
+	return s;
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+struct paid_out {
+	const struct netting *n;
+	const struct ol_split_part *parts;
+	uint32_t count, paid;
+	bool other;
+};
+
+static bool match_part(void *context, const struct ol_indexed_transfer *indexed)
+{
+	struct paid_out *p = context;
+	const struct ol_transfer *t = &indexed->transfer;
+	uint32_t i = p->paid++;
+
+	while (i < p->count && ol_amount_is_zero(p->parts[i].amount))
+		i = p->paid++;
+	p->other = i >= p->count || memcmp(&t->debit, &p->n->pot, sizeof t->debit) != 0 ||
+		   memcmp(&t->credit, p->parts[i].account, sizeof t->credit) != 0 ||
+		   ol_amount_compare(t->amount, p->parts[i].amount) != 0;
+	return !p->other;
+}
+
+static enum ol_status check_parts(const char **fault, struct netting *n,
+				  struct ol_ledger_index *index, uint64_t event_index,
+				  const struct ol_epoch_event *event, struct ol_error *err)
+{
+	struct ol_split_part *parts = calloc(n->sum.count + 1, sizeof *parts);
+	struct paid_out paid = {.n = n, .parts = parts};
+	uint8_t salt[32];
+
+	if (!parts)
+		return ol_fail(err, OL_ERR_FULL, "out of memory for the payments");
+	salt_of(salt, &n->pot);
+	paid.count = fill_parts(parts, n);
+	OL_ASSERT(ol_amount_split(parts, paid.count, event->amount, salt));
+	const enum ol_status s =
+		ol_ledger_index_event_transfers(index, event_index, match_part, &paid, err);
+	while (paid.paid < paid.count && ol_amount_is_zero(parts[paid.paid].amount))
+		paid.paid++;
+	if (event->payees != paid.count || event->answers != n->sum.answers)
+		*fault = "it names other numbers of answers or payees";
+	else if (paid.other || paid.paid != paid.count)
+		*fault = "its pot was not paid out by the scores";
+	free(parts);
+	return s;
+}
+
+enum ol_status ol_epoch_check(const char **fault, struct ol_ledger_index *index,
+			      const struct ol_home *home, uint64_t event_index,
+			      const uint8_t *bytes, size_t size, struct ol_error *err)
+{
+	uint8_t(*roots)[32] = calloc(PAGE, sizeof *roots), root[32] = {0}, salt[32];
+	struct netting n = {.home = home, .roots = roots};
+	struct ol_epoch_event event;
+	enum ol_status s =
+		roots ? OL_OK : ol_fail(err, OL_ERR_FULL, "out of memory for an epoch's scores");
+
+	*fault = NULL;
+	if (size != sizeof event || !ol_event_read(&event.head, bytes, size)) {
+		free(roots);
+		*fault = "it is not the close of an epoch that this program knows";
+		return OL_OK;
+	}
+	memcpy(&event, bytes, sizeof event);
+	ol_account_key_init(&n.pot, OL_ACCOUNT_POT, (enum ol_currency)event.currency,
+			    (uint32_t)event.epoch, event.model, sizeof event.model);
+	if (s == OL_OK && (event.log_size > event_index || !ol_account_key_valid(&n.pot) ||
+			   event.epoch > UINT32_MAX))
+		*fault = "it names no pot, or leaves behind its own";
+	if (s == OL_OK && !*fault)
+		s = add_up(&n, index, event.log_size, err);
+	salt_of(salt, &n.pot);
+	if (s == OL_OK && !*fault && n.sum.count > 0)
+		s = ol_epoch_close(&n.sum, salt, err);
+	if (s == OL_OK && !*fault && n.sum.count > 0)
+		s = ol_shares_root(root, n.sum.rows, n.sum.count, err);
+	if (s == OL_OK && !*fault && memcmp(root, event.shares, sizeof root) != 0)
+		*fault = "the scores of its answers give another share table";
+	if (s == OL_OK && !*fault)
+		s = check_parts(fault, &n, index, event_index, &event, err);
+	ol_epoch_release(&n.sum);
+	free(roots);
 	return s;
 }
 

@@ -48,6 +48,14 @@ OL_MUST_CHECK enum ol_status ol_epoch_close_all(struct ol_books *books, const st
 							     const struct ol_epoch_paid *paid),
 						void *context, struct ol_error *err);
 
+/* The event again, from the receipts and tables that it follows from: the scores, the share table,
+ * and its transfers, one by one. *fault: what is wrong, NULL: nothing. OL_ERR_NOT_FOUND: a table
+ * that it needs is not here. */
+OL_MUST_CHECK enum ol_status ol_epoch_check(const char **fault, struct ol_ledger_index *index,
+					    const struct ol_home *home, uint64_t event_index,
+					    const uint8_t *bytes, size_t size,
+					    struct ol_error *err);
+
 /* Whose account a payee of a share table is: an address, or set aside under the name's hash until
  * somebody shows that it is his. */
 void ol_payee_account(struct ol_account_key *key, const uint8_t payee[32],

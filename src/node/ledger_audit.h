@@ -4,7 +4,8 @@
  *     journal ─┬─ every hash, every answer       sums: debits equal credits
  *              ├─ snapshots                      the book at their place
  *              ├─ index                          one made anew has the same content
- *              ├─ receipts                       signed, and paid just as they say
+ *              ├─ receipts                       signed, and paid just as they say; contributors
+ *              │                                 by the scores of the share tables
  *              └─ public log                     every file under the checkpoint
  *
  * An audit changes nothing and may be made beside a running node. */
@@ -37,6 +38,7 @@ struct ol_ledger_audit {
 	uint64_t indexed;               /* position of the index: sequence  */
 	uint64_t published;             /* events under the checkpoint      */
 	uint64_t receipts;
+	uint64_t epochs, epochs_unknown; /* pots paid out; those whose share tables are not here */
 };
 
 /* What a ledger gets wrong stands in the rows. An error is a failure to look: NOT_FOUND when there

@@ -2,6 +2,7 @@
  * follows from the journal is made again. */
 #define _GNU_SOURCE
 #include "ledger/receipt.h"
+#include "node/epoch.h"
 #include "node/ledger_audit.h"
 #include "node/test_books.h"
 
@@ -283,6 +284,95 @@ static void a_receipt_that_was_not_paid_as_it_says_is_found(void **state)
 	}
 }
 
+/* ---- Epochs ------------------------------------------------------------ */
+
+enum epoch_lie {
+	HONEST_CLOSE,
+	ANOTHER_PAYEE,
+	PAID_TWICE,
+	ANOTHER_TABLE,
+	OTHER_ANSWERS,
+	FROM_THE_FUTURE,
+	EPOCH_LIES
+};
+
+static const char *const epoch_lie_found[] = {
+	[ANOTHER_PAYEE] = "not paid out by the scores", [PAID_TWICE] = "not paid out by the scores",
+	[ANOTHER_TABLE] = "another share table",        [OTHER_ANSWERS] = "other numbers",
+	[FROM_THE_FUTURE] = "leaves behind its own",
+};
+
+/* The pot of the receipts of sell, which have no tables, so that all of it is the Datanet's. */
+static void close_by_hand(struct world *w, enum epoch_lie lie)
+{
+	const uint64_t now = ol_bookkeeper_now_ms(w->books.keeper);
+	struct ol_receipt receipt = {.epoch = ol_receipt_epoch(now),
+				     .currency = OL_CURRENCY_CREDIT};
+	struct ol_epoch_event close = {.epoch = receipt.epoch,
+				       .currency = OL_CURRENCY_CREDIT,
+				       .payees = 1,
+				       .amount = {10},
+				       .log_size = w->events};
+	struct ol_event event = {.bytes = (const uint8_t *)&close,
+				 .size = sizeof close,
+				 .kind = OL_EVENT_EPOCH_CLOSE};
+	struct ol_transfer t[2] = {
+		{.amount = {10}, .code = OL_CODE_CONTRIBUTOR, .flags = OL_TRANSFER_OPENS}};
+	memset(receipt.adapter, 9, sizeof receipt.adapter);
+	ol_receipt_pot(&t[0].debit, &receipt);
+	ol_account_key_init(&t[0].credit, OL_ACCOUNT_DATANET, OL_CURRENCY_CREDIT, 0,
+			    receipt.adapter, 32);
+	memcpy(close.model, t[0].debit.id, sizeof close.model);
+	ol_event_begin(&close.head, OL_EVENT_EPOCH_CLOSE, now);
+	if (lie == ANOTHER_PAYEE)
+		t[0].credit = somebody(77);
+	t[1] = t[0];
+	t[0].id = ol_bookkeeper_id(w->books.keeper);
+	t[1].id = ol_bookkeeper_id(w->books.keeper);
+	close.shares[0] = lie == ANOTHER_TABLE;
+	close.answers = lie == OTHER_ANSWERS;
+	close.log_size += lie == FROM_THE_FUTURE ? 1 : 0;
+	event.transfer_count = lie == PAID_TWICE ? 2 : 1;
+	post_all(w, t, event.transfer_count, &event);
+}
+
+static void an_epoch_that_the_node_closed_is_right(void **state)
+{
+	struct world *w = sold(3);
+	struct ol_ledger_audit a;
+	struct ol_home home;
+	(void)state;
+	snprintf(home.path, sizeof home.path, "%s", w->paths.folder);
+	*strrchr(home.path, '/') = '\0';
+	for (int i = 0; i < 2; i++) { /* early: what comes later fills the pot again */
+		MUST(ol_publisher_settle(w->books.publisher, LONG_MS, &why));
+		MUST(ol_epoch_close_all(&w->books, &home, true, NULL, NULL, &why));
+		sell(w, NO_LIE);
+	}
+	MUST(ol_publisher_settle(w->books.publisher, LONG_MS, &why));
+	expect_all_ok(w);
+	audit(&a, w);
+	assert_in_range(a.epochs, 2, 3); /* 3: the hour changed */
+	assert_int_equal(a.epochs_unknown, 0);
+	free_world(w);
+}
+
+static void an_epoch_that_was_not_paid_by_the_scores_is_found(void **state)
+{
+	(void)state;
+	for (enum epoch_lie lie = HONEST_CLOSE; lie < EPOCH_LIES; lie++) {
+		struct world *w = sold(3);
+		close_by_hand(w, lie);
+		sell(w, NO_LIE);
+		MUST(ol_publisher_settle(w->books.publisher, LONG_MS, &why));
+		if (lie == HONEST_CLOSE)
+			expect_all_ok(w);
+		else
+			expect_one(w, OL_AUDIT_RECEIPTS, epoch_lie_found[lie]);
+		free_world(w);
+	}
+}
+
 /* ---- Damage ------------------------------------------------------------ */
 
 static void flip(const char *folder, const char *name, long offset)
@@ -443,6 +533,8 @@ int main(void)
 		cmocka_unit_test(what_is_right_is_found_right),
 		cmocka_unit_test(there_must_be_a_ledger),
 		cmocka_unit_test(a_receipt_that_was_not_paid_as_it_says_is_found),
+		cmocka_unit_test(an_epoch_that_the_node_closed_is_right),
+		cmocka_unit_test(an_epoch_that_was_not_paid_by_the_scores_is_found),
 		cmocka_unit_test(a_damaged_index_is_found_and_made_again),
 		cmocka_unit_test(a_damaged_public_log_is_found_and_made_again),
 		cmocka_unit_test(a_damaged_journal_is_the_end_of_it),
