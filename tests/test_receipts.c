@@ -33,6 +33,13 @@ static enum ol_status sign(void *self, uint8_t signature[OL_SIGNATURE_BYTES], co
 	return OL_OK;
 }
 
+static void checkpoint(void *self, uint64_t *size, uint8_t root[32])
+{
+	(void)self;
+	*size = 1;
+	memset(root, 8, 32);
+}
+
 static bool identify(void *self, const char *model, uint8_t adapter[32], uint8_t snapshot[32],
 		     uint8_t index[32])
 {
@@ -106,7 +113,8 @@ static struct ol_listing listing(void)
 
 static void open_node(void)
 {
-	struct ol_cashier_options options = {.sign = sign, .identify = identify, .room = 64};
+	struct ol_cashier_options options = {
+		.sign = sign, .checkpoint = checkpoint, .identify = identify, .room = 64};
 	const uint8_t seed[32] = {9};
 	struct ol_service_options serve = {0};
 	struct ol_bookkeeper_options books = {0};
@@ -296,7 +304,7 @@ struct held {
 	struct ol_tlog_proof proof;
 	struct ol_note_key log_key, witness;
 	struct ol_log_policy policy;
-	uint8_t node[32];
+	uint8_t node[32], root[32];
 };
 
 static void prove(struct held *h, uint64_t index)
@@ -345,6 +353,7 @@ static void hold(struct held *h, const json_t *json)
 	must(ol_opening_parse(&h->copy, json_object_get(json, "opening"), &err), &err);
 	h->opening = h->copy.opening;
 	memcpy(h->node, node_key.public_key, 32);
+	memset(h->root, 8, 32);
 	prove(h, (uint64_t)json_integer_value(json_object_get(receipt, "log_index")));
 }
 
@@ -365,6 +374,7 @@ static void check(struct ol_verification *v, const struct held *h)
 					  .in_force_size = sizeof h->in_force,
 					  .proof = &h->proof,
 					  .policy = &h->policy,
+					  .known_root = h->root,
 					  .opening = &h->opening,
 					  .home = &home};
 	struct ol_error err;
@@ -578,6 +588,8 @@ static void lies_about_the_log(const struct held *held)
 				  node_key.public_key, NULL),
 		 NULL);
 	    (h->policy.witnesses = &h->witness, h->policy.witness_count = 1, h->policy.quorum = 1));
+	LIE("a checkpoint that never was", '-', OL_CHECK_LOG, "never had the checkpoint",
+	    h->root[5] ^= 1);
 	LIE("a checkpoint of the future", 'n', OL_CHECK_LOG, "", r->checkpoint_size = 1000);
 }
 

@@ -21,7 +21,8 @@ struct evidence {
 	struct ol_opening_copy opening;
 	bool opened;
 	struct ol_note_key key;
-	bool has_key, has_proof;
+	bool has_key, has_proof, has_root;
+	uint8_t root[OL_MERKLE_BYTES]; /* of the log at the receipt's checkpoint */
 	struct ol_log_policy policy;
 	struct ol_buf proof_text, listing, in_force;
 	struct ol_tlog_proof proof;
@@ -103,7 +104,8 @@ static enum ol_status read_proof(struct evidence *e, const char *path, struct ol
 /* --- what this machine's own ledger knows ---------------------------------------------- */
 
 static enum ol_status prove_here(struct evidence *e, const struct ol_ledger_home *paths,
-				 uint64_t index, struct ol_error *err)
+				 uint64_t index, const struct ol_receipt *receipt,
+				 struct ol_error *err)
 {
 	struct ol_log_folder *folder;
 	struct ol_log_checkpoint checkpoint;
@@ -123,6 +125,12 @@ static enum ol_status prove_here(struct evidence *e, const struct ol_ledger_home
 		s == OL_OK ? ol_tile_reader_open(&store.source, checkpoint.size) : NULL;
 	if (s == OL_OK && !reader)
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for the proof");
+	if (s == OL_OK && receipt->checkpoint_size > 0 &&
+	    receipt->checkpoint_size <= checkpoint.size) {
+		const struct ol_tree tree = ol_tile_reader_tree(reader);
+		s = ol_tree_root(&tree, e->root, receipt->checkpoint_size, err);
+		e->has_root = s == OL_OK;
+	}
 	if (s == OL_OK && index >= checkpoint.size)
 		s = OL_ERR_NOT_FOUND; /* not yet under a checkpoint: there is no proof */
 	if (s == OL_OK)
@@ -196,7 +204,7 @@ static enum ol_status look_here(struct evidence *e, const struct ol_home *home,
 			s = ol_fail(err, OL_ERR_FULL, "out of memory for a listing");
 	}
 	if (s == OL_OK && e->has_key && !e->has_proof)
-		s = prove_here(e, &paths, event.index, err);
+		s = prove_here(e, &paths, event.index, &receipt, err);
 	ol_ledger_index_close(index);
 	return s == OL_ERR_NOT_FOUND ? OL_OK : s;
 }
@@ -374,6 +382,7 @@ int ol_command_verify(int argc, char **argv)
 			.in_force = e->in_force.size > 0 ? (const uint8_t *)e->in_force.data : NULL,
 			.in_force_size = e->in_force.size,
 			.proof = e->has_proof ? &e->proof : NULL,
+			.known_root = e->has_root ? e->root : NULL,
 			.policy = e->has_key ? &e->policy : NULL,
 			.opening = e->opened ? &e->opening.opening : NULL,
 			.home = quick ? NULL : &home};

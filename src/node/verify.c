@@ -76,6 +76,11 @@ static void check_log(struct ol_verification *v, const struct ol_verify_job *job
 		    "leaf %llu cannot have known a checkpoint of %llu leaves",
 		    (unsigned long long)job->proof->index,
 		    (unsigned long long)v->receipt.checkpoint_size);
+	else if (job->known_root && v->receipt.checkpoint_size > 0 &&
+		 memcmp(job->known_root, v->receipt.checkpoint_root, 32) != 0)
+		SAY(v, OL_CHECK_LOG, OL_CHECK_FALSE,
+		    "the log never had the checkpoint of %llu leaves that it names",
+		    (unsigned long long)v->receipt.checkpoint_size);
 	else
 		SAY(v, OL_CHECK_LOG, OL_CHECK_TRUE, "leaf %llu of %llu, cosigned by %u",
 		    (unsigned long long)job->proof->index,

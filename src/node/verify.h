@@ -62,8 +62,10 @@ struct ol_verify_job {
 	size_t in_force_size;
 	const struct ol_tlog_proof *proof;  /* NULL: not at hand                          */
 	const struct ol_log_policy *policy; /* for the proof                              */
-	const struct ol_opening *opening;   /* NULL: not at hand                          */
-	const struct ol_home *home;         /* where models are; NULL: none               */
+	/* The log's root at the receipt's checkpoint_size; NULL: not at hand. */
+	const uint8_t *known_root;
+	const struct ol_opening *opening; /* NULL: not at hand                          */
+	const struct ol_home *home;       /* where models are; NULL: none               */
 };
 
 /* Makes all the checks it can. An error is a failure to check (memory, a broken model file); what a
