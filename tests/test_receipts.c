@@ -104,7 +104,6 @@ static struct ol_listing listing(void)
 			       .completion_price = {7777},
 			       .ppm = {100000, 200000, 400000, 50000, 50000, 150000, 50000}};
 	memcpy(l.model, adapter_id, 32);
-	memcpy(l.base, base_id, 32);
 	for (uint8_t party = 0; party < OL_PARTIES; party++)
 		if (party != OL_PARTY_DATA)
 			l.accounts[party] = address((uint8_t)(party + 1));
@@ -150,6 +149,7 @@ static void open_node(void)
 	must(ol_account_key_parse(&local, "local", OL_CURRENCY_CREDIT, &err), &err);
 	must(ol_cashier_grant(cashier, &local, ol_amount(1000000), &err), &err);
 	must(ol_cashier_publish(cashier, &price, NULL, &err), &err);
+	assert_memory_equal(price.base, base_id, 32); /* by itself */
 }
 
 static int set_up(void **state)

@@ -155,6 +155,7 @@ enum ol_status ol_cashier_publish(struct ol_cashier *c, struct ol_listing *listi
 	const struct listed *before = find(c, listing->model);
 	ol_event_begin(&listing->head, OL_EVENT_LISTING, ol_bookkeeper_now_ms(c->o.keeper));
 	memset(listing->previous, 0, sizeof listing->previous);
+	memcpy(listing->base, c->o.base, sizeof listing->base);
 	listing->version = before ? before->listing.version + 1 : 1;
 	if (before)
 		memcpy(listing->previous, before->id, sizeof before->id);
