@@ -67,8 +67,8 @@ OL_MUST_CHECK enum ol_status ol_cashier_post(struct ol_cashier *cashier, void *c
 					     const struct ol_answered *answered,
 					     struct ol_error *err);
 
-/* Brings a listing into force: a new one, which is checked, completed (head, base, version, previous) and
- * logged; durable on OL_OK. id_out may be NULL. */
+/* Brings a listing into force: a new one, which is checked, completed (head, base, version,
+ * previous) and logged; durable on OL_OK. id_out may be NULL. */
 OL_MUST_CHECK enum ol_status ol_cashier_publish(struct ol_cashier *cashier,
 						struct ol_listing *listing, uint8_t id_out[32],
 						struct ol_error *err);
