@@ -175,7 +175,7 @@ static void make_people(const struct settings *s, struct ol_index_content *c)
 {
 	struct ol_index_payee *payees = calloc((size_t)s->payees, sizeof *payees);
 	struct ol_index_example *examples = calloc(EXAMPLES, sizeof *examples);
-	char(*names)[16] = calloc((size_t)s->payees, sizeof *names);
+	char(*names)[24] = calloc((size_t)s->payees, sizeof *names);
 	for (int i = 0; i < s->payees; i++) {
 		(void)snprintf(names[i], sizeof names[i], "payee%d", i);
 		payees[i].name = names[i];

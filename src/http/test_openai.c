@@ -127,7 +127,8 @@ static void call(struct reply *r, const char *method, const char *path, const ch
 
 static json_t *json_of(const struct reply *r)
 {
-	json_t *value = json_loadb(r->body.data, r->body.size, JSON_REJECT_DUPLICATES, NULL);
+	json_t *value = json_loadb(r->body.data, r->body.size,
+				   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	if (!value)
 		fail_msg("%d, not JSON: %s", r->status, r->body.data);
 	return value;
@@ -217,7 +218,9 @@ static char *join_stream(struct reply *r, uint64_t *completion_tokens)
 		*end = '\0';
 		OL_ASSERT(strncmp(at, "data: ", 6) == 0 && !done);
 		done = strcmp(at + 6, "[DONE]") == 0;
-		json_t *chunk = done ? NULL : json_loads(at + 6, JSON_REJECT_DUPLICATES, NULL);
+		json_t *chunk =
+			done ? NULL
+			     : json_loads(at + 6, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 		OL_ASSERT(done || chunk);
 		const json_t *choice = json_array_get(json_object_get(chunk, "choices"), 0);
 		const json_t *delta = json_object_get(json_object_get(choice, "delta"), "content");
@@ -246,7 +249,7 @@ static void *put_question(void *context)
 	if (q->stream) {
 		q->answer = join_stream(&r, &q->completion_tokens);
 	} else {
-		json_t *answer = json_loadb(r.body.data, r.body.size, 0, NULL);
+		json_t *answer = json_loadb(r.body.data, r.body.size, JSON_ALLOW_NUL, NULL);
 		q->answer = strdup(content_of(answer));
 		q->completion_tokens = (uint64_t)json_integer_value(
 			json_object_get(json_object_get(answer, "usage"), "completion_tokens"));
