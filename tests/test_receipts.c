@@ -19,7 +19,7 @@ static struct ol_bookkeeper *keeper;
 static struct ol_cashier *cashier;
 static struct ol_service *service;
 static struct ol_ed25519_key node_key;
-static uint8_t base_id[32], adapter_id[32];
+static uint8_t base_id[32], adapter_id[32], other_id[32];
 static const char origin[] = "test.example/log";
 
 /* --- a node with a ledger --------------------------------------------------------------- */
@@ -44,9 +44,12 @@ static bool identify(void *self, const char *model, uint8_t adapter[32], uint8_t
 		     uint8_t index[32])
 {
 	(void)self;
-	if (strcmp(model, "poet") != 0)
+	if (strcmp(model, "other") == 0)
+		memcpy(adapter, other_id, 32);
+	else if (strcmp(model, "poet") == 0)
+		memcpy(adapter, adapter_id, 32);
+	else
 		return false;
-	memcpy(adapter, adapter_id, 32);
 	memset(snapshot, 5, 32);
 	memset(index, 6, 32);
 	return true;
@@ -85,6 +88,7 @@ static void make_home(void)
 	must(ol_adapter_install(&home, "other", other, &manifest, true, &err), &err);
 	ol_manifest_release(&manifest);
 	memcpy(adapter_id, ol_adapter_sha256(adapter), 32);
+	memcpy(other_id, ol_adapter_sha256(other), 32);
 	ol_adapter_close(adapter);
 	ol_adapter_close(other);
 }
@@ -725,6 +729,32 @@ static void another_model_is_not_the_one_on_the_receipt(void **state)
 	json_decref(a.receipt);
 }
 
+/* Whoever may bring adapters must not have the base for nothing. */
+static void an_adapter_without_a_price_costs_what_its_base_costs(void **state)
+{
+	struct asked a = {.give_up_after = 0};
+	struct ol_listing price = listing();
+	struct ol_verification v;
+	struct held h;
+	struct ol_error err;
+	(void)state;
+	ask(&a, "other", 1, 11, true);
+	hold(&h, a.receipt);
+	assert_int_equal(h.receipt.price.nano, 0);
+	let_go(&h);
+	json_decref(a.receipt);
+	memcpy(price.model, base_id, 32);
+	must(ol_cashier_publish(cashier, &price, NULL, &err), &err);
+	ask(&a, "other", 1, 11, true);
+	hold(&h, a.receipt); /* with the newest listing, the base's */
+	assert_true(h.receipt.price.nano > 0);
+	assert_memory_equal(h.receipt.adapter, other_id, 32);
+	check(&v, &h);
+	expect_all_true(&v);
+	let_go(&h);
+	json_decref(a.receipt);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -733,6 +763,7 @@ int main(void)
 		cmocka_unit_test(who_cannot_pay_is_told_what_is_missing),
 		cmocka_unit_test(every_lie_is_caught_where_it_must_be),
 		cmocka_unit_test(another_model_is_not_the_one_on_the_receipt),
+		cmocka_unit_test(an_adapter_without_a_price_costs_what_its_base_costs),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

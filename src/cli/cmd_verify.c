@@ -150,6 +150,7 @@ static enum ol_status prove_here(struct evidence *e, const struct ol_ledger_home
 
 struct walk {
 	const struct ol_receipt *receipt;
+	const uint8_t *model;
 	struct ol_buf *out;
 	bool failed;
 };
@@ -161,11 +162,9 @@ static bool find_in_force(void *context, const struct ol_indexed_event *event)
 {
 	struct walk *w = context;
 	const struct ol_receipt *r = w->receipt;
-	static const uint8_t none[32];
-	const uint8_t *model = memcmp(r->adapter, none, sizeof none) == 0 ? r->base : r->adapter;
 	struct ol_listing listing;
 	if (ol_listing_read(&listing, event->bytes, event->size) != OL_LISTING_WELL ||
-	    memcmp(listing.model, model, 32) != 0)
+	    memcmp(listing.model, w->model, 32) != 0)
 		return true;
 	if (event->index >= r->checkpoint_size &&
 	    event->timestamp_ms + OL_PENDING_SECONDS_MAX * UINT64_C(1000) >= r->head.time_ms)
@@ -197,9 +196,15 @@ static enum ol_status look_here(struct evidence *e, const struct ol_home *home,
 	if (s == OL_OK || s == OL_ERR_NOT_FOUND)
 		s = ol_ledger_index_event_by_id(index, &event, NULL, id, err);
 	if (s == OL_OK) {
+		/* Its own price comes before its base's. */
+		const uint8_t *const models[] = {receipt.adapter, receipt.base};
 		struct walk walk = {.receipt = &receipt, .out = &e->in_force};
-		s = ol_ledger_index_events(index, OL_EVENT_LISTING, event.index, UINT32_MAX,
-					   find_in_force, &walk, err);
+		for (size_t i = 0; i < OL_ARRAY_LEN(models) && s == OL_OK; i++) {
+			walk.model = models[i];
+			if (e->in_force.size == 0)
+				s = ol_ledger_index_events(index, OL_EVENT_LISTING, event.index,
+							   UINT32_MAX, find_in_force, &walk, err);
+		}
 		if (s == OL_OK && walk.failed)
 			s = ol_fail(err, OL_ERR_FULL, "out of memory for a listing");
 	}

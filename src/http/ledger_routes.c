@@ -484,7 +484,15 @@ static void get_anybody(void *self, struct ol_http_request *request)
 {
 	struct ol_ledger_api *api = self;
 
-	reply_account(api, request, ol_http_param(request, "address"));
+	const struct ol_http_caller *caller = ol_http_caller(request);
+	const char *address = ol_http_param(request, "address");
+
+	/* What somebody spends, seen beside public receipts, would tell who asked. */
+	if (strcmp(address, caller->account) != 0 && !(caller->scopes & OL_SCOPE_ADMIN))
+		ol_http_error(request, 403, "permission_error", "address", "not_yours",
+			      "Another account's balance is for admins.");
+	else
+		reply_account(api, request, address);
 }
 
 /* --- life ----------------------------------------------------------------------------------- */
@@ -544,8 +552,8 @@ void ol_ledger_routes(struct ol_http_route out[OL_LEDGER_ROUTES], struct ol_ledg
 		{"POST", "/v1/epochs/close", OL_SCOPE_ADMIN, SMALL_BODY_MAX, ol_later_handle,
 		 &api->epochs, NULL},
 		{"GET", "/v1/shares/{root}", OL_SCOPE_NONE, 0, ol_later_handle, &api->shares, NULL},
-		{"GET", "/v1/accounts/{address}", OL_SCOPE_NONE, 0, ol_later_handle, &api->anybody,
-		 NULL},
+		{"GET", "/v1/accounts/{address}", OL_SCOPE_LEDGER, 0, ol_later_handle,
+		 &api->anybody, NULL},
 	};
 
 	memcpy(out, routes, sizeof routes);

@@ -11,9 +11,9 @@
  *     POST /v1/epochs/close             contributors are paid now; {"early": true}: for the
  *                                       present hour too (admin)
  *     GET  /v1/shares/{root}            a share table: who shaped an answer, or an epoch
- *     GET  /v1/accounts/{address}       what anybody's account has
+ *     GET  /v1/accounts/{address}       what an account has (one's own, or admin)
  *
- * Everything but the account is public: a log that only some may read proves nothing. What is not
+ * Everything but accounts is public: a log that only some may read proves nothing. What is not
  * in the index yet is waited for, a moment. */
 #ifndef OL_HTTP_LEDGER_ROUTES_H
 #define OL_HTTP_LEDGER_ROUTES_H

@@ -132,6 +132,13 @@ enum ol_status ol_cashier_restore(struct ol_cashier *c, const uint8_t *event, si
 	return s;
 }
 
+/* An adapter that nobody priced costs what its base costs: it is not a way around that. */
+static bool find_price(struct ol_cashier *c, struct listed *out, const uint8_t model[32])
+{
+	return ol_cashier_listing(c, &out->listing, out->id, model) ||
+	       ol_cashier_listing(c, &out->listing, out->id, c->o.base);
+}
+
 /* An event without money. */
 static enum ol_status log_event(struct ol_cashier *c, enum ol_event_kind kind, const void *bytes,
 				size_t size, struct ol_error *err)
@@ -399,8 +406,7 @@ static bool reserve(void *self, void **charge_out, struct ol_refusal *refusal,
 	const bool adapted = c->o.identify && ask->model &&
 			     c->o.identify(c->o.models, ask->model, charge->adapter,
 					   charge->snapshot, charge->index);
-	charge->listed = ol_cashier_listing(c, &charge->price.listing, charge->price.id,
-					    adapted ? charge->adapter : c->o.base);
+	charge->listed = find_price(c, &charge->price, adapted ? charge->adapter : c->o.base);
 	*charge_out = charge;
 	if (!charge->listed)
 		return true;
@@ -696,18 +702,18 @@ static json_t *price_json(void *self, const char *model)
 {
 	struct ol_cashier *c = self;
 	uint8_t adapter[32], snapshot[32], index[32];
-	struct ol_listing listing;
+	struct listed price;
 	char prompt[OL_AMOUNT_TEXT_MAX], completion[OL_AMOUNT_TEXT_MAX];
 	const bool adapted =
 		c->o.identify && c->o.identify(c->o.models, model, adapter, snapshot, index);
 
-	if (!ol_cashier_listing(c, &listing, NULL, adapted ? adapter : c->o.base))
+	if (!find_price(c, &price, adapted ? adapter : c->o.base))
 		return NULL;
-	ol_amount_print(prompt, listing.prompt_price);
-	ol_amount_print(completion, listing.completion_price);
+	ol_amount_print(prompt, price.listing.prompt_price);
+	ol_amount_print(completion, price.listing.completion_price);
 	return json_pack("{s:s, s:s, s:I}", "prompt_nano_per_1000", prompt,
 			 "completion_nano_per_1000", completion, "version",
-			 (json_int_t)listing.version);
+			 (json_int_t)price.listing.version);
 }
 
 /* --- life -------------------------------------------------------------------------- */

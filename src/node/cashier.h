@@ -7,7 +7,8 @@
  *              │       all in one batch of the ledger; told when it is durable
  *     failure ──> release: what was held is the payer's again
  *
- * A model without a listing is free: it has receipts, but nobody pays. Test credit is spent before
+ * An adapter without a listing costs what its base costs. A model without any is free: it has
+ * receipts, but nobody pays. Test credit is spent before
  * OPEN, and an answer is paid in one of them. */
 #ifndef OL_NODE_CASHIER_H
 #define OL_NODE_CASHIER_H

@@ -105,14 +105,20 @@ static const char *parts_fault(const struct ol_verification *v, const struct ol_
 		       : "its parts are not those of the listing";
 }
 
-/* The model had a newer price when the request came; version: of the receipt's, 0: none. */
-static bool is_replaced(const struct ol_verify_job *job, const uint8_t model[32], uint64_t version)
+/* Another price was in force when the request came: the model's own, or else its base's. used: the
+ * receipt's; NULL: it is free. */
+static bool is_replaced(const struct ol_verify_job *job, const struct ol_receipt *r,
+			const uint8_t model[32], const struct ol_listing *used)
 {
 	struct ol_listing known;
 
-	return job->in_force &&
-	       ol_listing_read(&known, job->in_force, job->in_force_size) == OL_LISTING_WELL &&
-	       memcmp(known.model, model, 32) == 0 && known.version > version;
+	if (!job->in_force ||
+	    ol_listing_read(&known, job->in_force, job->in_force_size) != OL_LISTING_WELL)
+		return false;
+	if (used && memcmp(known.model, used->model, 32) == 0)
+		return known.version > used->version;
+	return memcmp(known.model, model, 32) == 0 ||
+	       (!used && memcmp(known.model, r->base, 32) == 0);
 }
 
 static void check_price(struct ol_verification *v, const struct ol_verify_job *job)
@@ -128,7 +134,7 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 	(void)snprintf(price, sizeof price, "%s %s", number,
 		       r->currency == OL_CURRENCY_CREDIT ? "test credit" : "OPEN");
 	if (is_zero(r->listing)) {
-		if (is_replaced(job, model, 0))
+		if (is_replaced(job, r, model, NULL))
 			SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
 			    "free, but the model had a price when the request came");
 		else
@@ -148,9 +154,9 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 		    ol_listing_fault_text(fault));
 	else if (memcmp(id, r->listing, 32) != 0)
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE, "this is not the listing that it names");
-	else if (memcmp(listing.model, model, 32) != 0)
+	else if (memcmp(listing.model, model, 32) != 0 && memcmp(listing.model, r->base, 32) != 0)
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE, "the listing is another model's");
-	else if (is_replaced(job, model, listing.version))
+	else if (is_replaced(job, r, model, &listing))
 		SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
 		    "listing %llu of the model was replaced before the request came",
 		    (unsigned long long)listing.version);
