@@ -412,10 +412,7 @@ static int command_grant(int argc, char **argv)
 	return 0;
 }
 
-static const struct {
-	const char *name, *about;
-	int (*run)(int argc, char **argv);
-} commands[] = {
+static const struct ol_subcommand commands[] = {
 	{"new", "make an account; its key is kept here, encrypted", command_new},
 	{"list", "the accounts whose keys are here", command_list},
 	{"show", "one account, and where its key file is", command_show},
@@ -427,24 +424,14 @@ static const struct {
 
 int ol_command_account(int argc, char **argv)
 {
-	const char *what = argc > 1 ? argv[1] : "";
-	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		if (strcmp(commands[i].name, what) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	const bool help = strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0;
-	if (*what && !help) {
-		fprintf(stderr,
-			"openledger: there is no command \"account %s\"; `openledger account "
-			"--help` lists them\n",
-			what);
-		return 1;
-	}
-	FILE *out = help ? stdout : stderr;
-	fprintf(out, "Usage: openledger account COMMAND [options]\n"
-		     "Accounts of EVM chains: who pays and who is paid.\n\n");
-	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].about);
-	fprintf(out, "\nPassphrases are asked for on the terminal, or come from --passphrase-file "
-		     "or\n$OPENLEDGER_PASSPHRASE.\n");
-	return help ? 0 : 1;
+	const struct ol_family family = {
+		.word = "account",
+		.about = "Accounts of EVM chains: who pays and who is paid.\n",
+		.footer =
+			"\nPassphrases are asked for on the terminal, or come from "
+			"--passphrase-file or\n$OPENLEDGER_PASSPHRASE.\n",
+		.commands = commands,
+		.count = OL_ARRAY_LEN(commands),
+		.width = 8};
+	return ol_family_run(&family, argc, argv);
 }

@@ -315,10 +315,7 @@ static int command_rotate_key(int argc, char **argv)
 	return 0;
 }
 
-static const struct {
-	const char *name, *about;
-	int (*run)(int argc, char **argv);
-} commands[] = {
+static const struct ol_subcommand commands[] = {
 	{"monitor", "follow a log, and say in words when it lies", command_monitor},
 	{"verify", "check offline that an entry is in a log", command_verify},
 	{"rotate-key", "give this node a new key, announced by the old one", command_rotate_key},
@@ -326,22 +323,11 @@ static const struct {
 
 int ol_command_log(int argc, char **argv)
 {
-	const char *what = argc > 1 ? argv[1] : "";
-	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		if (strcmp(commands[i].name, what) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	const bool help = strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0;
-	if (*what && !help) {
-		fprintf(stderr,
-			"openledger: there is no command \"log %s\"; `openledger log --help` lists "
-			"them\n",
-			what);
-		return 1;
-	}
-	FILE *out = help ? stdout : stderr;
-	fprintf(out, "Usage: openledger log COMMAND [options]\n"
-		     "Public logs, looked at from outside, and the key of one's own.\n\n");
-	for (size_t i = 0; i < OL_ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].about);
-	return help ? 0 : 1;
+	const struct ol_family family = {
+		.word = "log",
+		.about = "Public logs, looked at from outside, and the key of one's own.\n",
+		.commands = commands,
+		.count = OL_ARRAY_LEN(commands),
+		.width = 10};
+	return ol_family_run(&family, argc, argv);
 }

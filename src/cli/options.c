@@ -260,3 +260,27 @@ void ol_options_print(const struct ol_command_line *line, const char *section)
 		}
 	}
 }
+
+int ol_family_run(const struct ol_family *family, int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "", *word = family->word;
+	for (int i = 0; i < family->count; i++)
+		if (strcmp(family->commands[i].name, what) == 0)
+			return family->commands[i].run(argc - 1, argv + 1);
+	const bool help = strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0;
+	if (*what && !help) {
+		fprintf(stderr,
+			"openledger: there is no command \"%s %s\"; `openledger %s --help` lists "
+			"them\n",
+			word, what, word);
+		return 1;
+	}
+	FILE *out = help ? stdout : stderr;
+	fprintf(out, "Usage: openledger %s COMMAND [options]\n%s\n", word, family->about);
+	for (int i = 0; i < family->count; i++)
+		fprintf(out, "  %-*s %s\n", family->width, family->commands[i].name,
+			family->commands[i].about);
+	if (family->footer)
+		fputs(family->footer, out);
+	return help ? 0 : 1;
+}

@@ -80,4 +80,19 @@ OL_MUST_CHECK enum ol_status ol_options_read(const struct ol_command_line *line,
 /* What the options are now, in the same form, on stdout. */
 void ol_options_print(const struct ol_command_line *line, const char *section);
 
+/* Commands that share a first word: `openledger WORD COMMAND …`. */
+struct ol_subcommand {
+	const char *name, *about;
+	int (*run)(int argc, char **argv);
+};
+struct ol_family {
+	const char *word;
+	const char *about, *footer; /* lines with their ends; footer may be NULL */
+	const struct ol_subcommand *commands;
+	int count;
+	int width; /* of the names in the list */
+};
+/* Runs the command that argv[1] names; prints the list for --help, and to stderr for none. */
+int ol_family_run(const struct ol_family *family, int argc, char **argv);
+
 #endif
