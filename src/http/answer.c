@@ -223,6 +223,19 @@ void ol_http_error_from(struct ol_http_request *request, const struct ol_error *
 	OL_UNREACHABLE();
 }
 
+void ol_http_error_about(struct ol_http_request *request, const struct ol_error *err,
+			 const char *param, const char *not_found_code)
+{
+	if (err->status == OL_ERR_NOT_FOUND)
+		ol_http_error(request, 404, "invalid_request_error", param, not_found_code, "%s",
+			      err->text);
+	else if (err->status == OL_ERR_INPUT)
+		ol_http_error(request, 400, "invalid_request_error", param, "invalid_value", "%s",
+			      err->text);
+	else
+		ol_http_error_from(request, err);
+}
+
 void ol_request_refuse(struct ol_http_request *request, int status, const char *param,
 		       const char *code, const char *format, ...)
 {

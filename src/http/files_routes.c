@@ -41,18 +41,6 @@ static const char *account_of(const struct ol_http_request *request)
 	return ol_http_caller(request)->account;
 }
 
-static void fail(struct ol_http_request *request, const struct ol_error *err, const char *param)
-{
-	if (err->status == OL_ERR_NOT_FOUND)
-		ol_http_error(request, 404, "invalid_request_error", param, "not_found", "%s",
-			      err->text);
-	else if (err->status == OL_ERR_INPUT)
-		ol_http_error(request, 400, "invalid_request_error", param, "invalid_value", "%s",
-			      err->text);
-	else
-		ol_http_error_from(request, err);
-}
-
 /* ---- Upload ---- */
 
 enum field { FIELD_NONE, FIELD_FILE, FIELD_PURPOSE };
@@ -186,7 +174,7 @@ static void finish_upload(void *self, struct ol_http_request *request)
 	enum ol_status s = ol_purpose_check(form->purpose, &err);
 	if (s != OL_OK) {
 		ol_upload_abort(form->upload);
-		fail(request, &err, "purpose");
+		ol_http_error_about(request, &err, "purpose", "not_found");
 		return;
 	}
 	s = ol_upload_finish(form->upload, &file, form->name, form->purpose, &err);
@@ -195,7 +183,7 @@ static void finish_upload(void *self, struct ol_http_request *request)
 		ol_http_note_number(request, "bytes", (int64_t)file.bytes);
 		ol_http_reply_json(request, 200, ol_file_json(&file));
 	} else {
-		fail(request, &err, "file");
+		ol_http_error_about(request, &err, "file", "not_found");
 	}
 }
 
@@ -232,7 +220,7 @@ static void list_files(void *self, struct ol_http_request *request)
 	if (ol_files_list(api->files, &list, account_of(request), &query, &err) == OL_OK)
 		ol_http_reply_json(request, 200, list);
 	else
-		fail(request, &err, "after");
+		ol_http_error_about(request, &err, "after", "not_found");
 }
 
 static void get_file(void *self, struct ol_http_request *request)
@@ -244,7 +232,7 @@ static void get_file(void *self, struct ol_http_request *request)
 			  &err) == OL_OK)
 		ol_http_reply_json(request, 200, ol_file_json(&file));
 	else
-		fail(request, &err, "id");
+		ol_http_error_about(request, &err, "id", "not_found");
 }
 
 static void get_content(void *self, struct ol_http_request *request)
@@ -266,7 +254,7 @@ static void get_content(void *self, struct ol_http_request *request)
 	}
 	if (s == OL_OK)
 		(void)ol_fail(&err, OL_ERR_IO, "cannot open %s: %s", path, strerror(errno));
-	fail(request, &err, "id");
+	ol_http_error_about(request, &err, "id", "not_found");
 }
 
 static void delete_file(void *self, struct ol_http_request *request)
@@ -279,7 +267,7 @@ static void delete_file(void *self, struct ol_http_request *request)
 			request, 200,
 			json_pack("{s:s, s:s, s:b}", "id", id, "object", "file", "deleted", true));
 	else
-		fail(request, &err, "id");
+		ol_http_error_about(request, &err, "id", "not_found");
 }
 
 /* ---- The table ---- */

@@ -36,18 +36,6 @@ static const char *account_of(const struct ol_http_request *request)
 	return ol_http_caller(request)->account;
 }
 
-static void fail(struct ol_http_request *request, const struct ol_error *err, const char *param)
-{
-	if (err->status == OL_ERR_NOT_FOUND)
-		ol_http_error(request, 404, "invalid_request_error", param, "fine_tune_not_found",
-			      "%s", err->text);
-	else if (err->status == OL_ERR_INPUT)
-		ol_http_error(request, 400, "invalid_request_error", param, "invalid_value", "%s",
-			      err->text);
-	else
-		ol_http_error_from(request, err);
-}
-
 /* ---- Create, with Idempotency-Key ---- */
 
 /* An answer that is kept before it is sent. Lies in its request's memory. */
@@ -118,7 +106,7 @@ static void create_once(struct ol_jobs_api *api, struct ol_http_request *request
 		ol_http_error_later(request, 429, 60, "requests", "too_many_jobs", "%s",
 				    refusal.error.text);
 	else
-		fail(request, &refusal.error, param);
+		ol_http_error_about(request, &refusal.error, param, "fine_tune_not_found");
 }
 
 static void create(void *self, struct ol_http_request *request);
@@ -185,7 +173,7 @@ static void get_job(void *self, struct ol_http_request *request)
 	    OL_OK)
 		ol_http_reply_json(request, 200, job);
 	else
-		fail(request, &err, "fine_tuning_job_id");
+		ol_http_error_about(request, &err, "fine_tuning_job_id", "fine_tune_not_found");
 }
 
 static void list_jobs(void *self, struct ol_http_request *request)
@@ -200,7 +188,7 @@ static void list_jobs(void *self, struct ol_http_request *request)
 			 limit, &err) == OL_OK)
 		ol_http_reply_json(request, 200, list);
 	else
-		fail(request, &err, "after");
+		ol_http_error_about(request, &err, "after", "fine_tune_not_found");
 }
 
 static void list_checkpoints(void *self, struct ol_http_request *request)
@@ -215,7 +203,9 @@ static void list_checkpoints(void *self, struct ol_http_request *request)
 				ol_http_query(request, "after"), limit, &err) == OL_OK)
 		ol_http_reply_json(request, 200, list);
 	else
-		fail(request, &err, err.status == OL_ERR_INPUT ? "after" : "fine_tuning_job_id");
+		ol_http_error_about(request, &err,
+				    err.status == OL_ERR_INPUT ? "after" : "fine_tuning_job_id",
+				    "fine_tune_not_found");
 }
 
 static void act(struct ol_jobs_api *api, struct ol_http_request *request, enum ol_job_action action)
@@ -226,7 +216,7 @@ static void act(struct ol_jobs_api *api, struct ol_http_request *request, enum o
 			&err) == OL_OK)
 		ol_http_reply_json(request, 200, job);
 	else
-		fail(request, &err, "fine_tuning_job_id");
+		ol_http_error_about(request, &err, "fine_tuning_job_id", "fine_tune_not_found");
 }
 
 static void cancel_job(void *self, struct ol_http_request *request)
@@ -352,7 +342,8 @@ static void list_events(void *self, struct ol_http_request *request)
 		if (ol_jobs_get(api->jobs, &list, account_of(request), id, &err) == OL_OK)
 			begin_stream(api, request, list);
 		else
-			fail(request, &err, "fine_tuning_job_id");
+			ol_http_error_about(request, &err, "fine_tuning_job_id",
+					    "fine_tune_not_found");
 		return;
 	}
 	if (!ol_query_number(request, &limit, "limit", 1, PAGE_MAX, PAGE))
@@ -361,7 +352,9 @@ static void list_events(void *self, struct ol_http_request *request)
 			   ol_http_query(request, "after"), limit, &err) == OL_OK)
 		ol_http_reply_json(request, 200, list);
 	else
-		fail(request, &err, err.status == OL_ERR_INPUT ? "after" : "fine_tuning_job_id");
+		ol_http_error_about(request, &err,
+				    err.status == OL_ERR_INPUT ? "after" : "fine_tuning_job_id",
+				    "fine_tune_not_found");
 }
 
 /* ---- The table ---- */

@@ -19,18 +19,6 @@ struct ol_ledger_api {
 		shares, anybody;
 };
 
-static void fail(struct ol_http_request *request, const struct ol_error *err, const char *param)
-{
-	if (err->status == OL_ERR_NOT_FOUND)
-		ol_http_error(request, 404, "invalid_request_error", param, "not_found", "%s",
-			      err->text);
-	else if (err->status == OL_ERR_INPUT)
-		ol_http_error(request, 400, "invalid_request_error", param, "invalid_value", "%s",
-			      err->text);
-	else
-		ol_http_error_from(request, err);
-}
-
 /* --- events ---------------------------------------------------------------------------- */
 
 /* The event of the path's id; waits until what is durable is in the index. False: answered. */
@@ -53,7 +41,7 @@ static bool find_event(struct ol_ledger_api *api, struct ol_http_request *reques
 	if (s == OL_ERR_NOT_FOUND)
 		(void)ol_fail(&err, s, "No such event in this log.");
 	if (s != OL_OK)
-		fail(request, &err, "id");
+		ol_http_error_about(request, &err, "id", "not_found");
 	return s == OL_OK;
 }
 
@@ -195,7 +183,7 @@ static void get_proof(void *self, struct ol_http_request *request)
 		if (s == OL_OK)
 			ol_http_reply_buf(request, 200, "text/plain; charset=utf-8", &text);
 		else
-			fail(request, &err, "id");
+			ol_http_error_about(request, &err, "id", "not_found");
 	}
 	ol_buf_release(&text);
 	ol_buf_release(&bytes);
@@ -213,7 +201,7 @@ static void get_log(void *self, struct ol_http_request *request)
 	const enum ol_status s = ol_publisher_checkpoint(books->publisher, &checkpoint, NULL, &err);
 
 	if (s != OL_OK) {
-		fail(request, &err, NULL);
+		ol_http_error_about(request, &err, NULL, "not_found");
 		return;
 	}
 	ol_note_key_print(key, &books->log_key);
@@ -251,7 +239,7 @@ static void get_file(void *self, struct ol_http_request *request)
 						: "application/octet-stream",
 				  &bytes);
 	} else {
-		fail(request, &err, NULL);
+		ol_http_error_about(request, &err, NULL, "not_found");
 	}
 	ol_buf_release(&bytes);
 }
@@ -288,7 +276,7 @@ static void reply_account(struct ol_ledger_api *api, struct ol_http_request *req
 	if (s == OL_OK)
 		ol_http_reply_json(request, 200, json);
 	else
-		fail(request, &err, NULL);
+		ol_http_error_about(request, &err, NULL, "not_found");
 	if (s != OL_OK)
 		json_decref(json);
 }
@@ -328,7 +316,7 @@ static void post_grant(void *self, struct ol_http_request *request)
 	if (s == OL_OK)
 		reply_account(api, request, account);
 	else
-		fail(request, &err, NULL);
+		ol_http_error_about(request, &err, NULL, "not_found");
 	json_decref(body);
 }
 
@@ -401,7 +389,7 @@ static void post_listing(void *self, struct ol_http_request *request)
 		s = ol_cashier_publish(ol_economy_cashier(api->economy), &listing, id, &err);
 	json_decref(body);
 	if (s != OL_OK) {
-		fail(request, &err, NULL);
+		ol_http_error_about(request, &err, NULL, "not_found");
 		return;
 	}
 	json_t *json = json_pack("{s:I}", "version", (json_int_t)listing.version);
@@ -436,7 +424,7 @@ static void post_epochs(void *self, struct ol_http_request *request)
 			ol_http_reply_json(request, 200,
 					   json_pack("{s:s, s:O}", "object", "list", "data", list));
 		else
-			fail(request, &err, NULL);
+			ol_http_error_about(request, &err, NULL, "not_found");
 	}
 	json_decref(body);
 	json_decref(list);
@@ -474,7 +462,7 @@ static void get_shares(void *self, struct ol_http_request *request)
 				   json_pack("{s:s, s:s, s:o}", "object", "list", "score_unit",
 					     "1e-9 nat", "data", list));
 	} else {
-		fail(request, &err, "root");
+		ol_http_error_about(request, &err, "root", "not_found");
 	}
 	free(rows);
 	ol_buf_release(&table);

@@ -246,6 +246,9 @@ void ol_http_error_later(struct ol_http_request *request, int status, int second
 /* The world's failure: 400, 404, 429, 500, 501 or 503 by its status, in its words (but for
  * OL_ERR_IO, whose words are for the log). */
 void ol_http_error_from(struct ol_http_request *request, const struct ol_error *err);
+/* The same about a parameter (NULL: none): what is not found or wrong has a code. */
+void ol_http_error_about(struct ol_http_request *request, const struct ol_error *err,
+			 const char *param, const char *not_found_code);
 /* The usual type for a status: "invalid_request_error", "server_error", … */
 const char *ol_http_error_type(int status);
 
