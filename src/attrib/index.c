@@ -1,5 +1,6 @@
 /* Reading an index: nothing in the file is trusted. */
 #include "attrib/index.h"
+#include "base/bytes.h"
 
 #include "attrib/index_internal.h"
 #include "base/file.h"
@@ -44,20 +45,12 @@ static enum ol_status broken(const struct ol_index *x, struct ol_error *err, con
 
 /* ---- The header ----------------------------------------------------------------------------- */
 
-static bool all_zero(const uint8_t *bytes, size_t size)
-{
-	uint8_t any = 0;
-	for (size_t i = 0; i < size; i++)
-		any |= bytes[i];
-	return any == 0;
-}
-
 static bool settings_make_sense(const struct ol_index_header *h)
 {
 	return h->damping >= 0.0 && h->damping <= 1e6 && h->energy >= 0.0 && h->energy <= 1.0 &&
 	       h->span_part < OL_SHARE_WHOLE && h->norm_part <= 1000000 && h->norm_median >= 1 &&
 	       h->flags <= OL_INDEX_LOW_CONFIDENCE && h->zero == 0 &&
-	       all_zero(h->rest, sizeof h->rest) && h->answer_tokens > 0 &&
+	       ol_all_zero(h->rest, sizeof h->rest) && h->answer_tokens > 0 &&
 	       h->arithmetic[sizeof h->arithmetic - 1] == '\0';
 }
 
@@ -111,7 +104,7 @@ static enum ol_status read_header(struct ol_index *x, struct ol_error *err)
 		const uint64_t end = h->sections[i].offset + h->sections[i].bytes;
 		const uint64_t next =
 			i + 1 < OL_INDEX_SECTIONS ? h->sections[i + 1].offset : x->size;
-		if (!all_zero(x->bytes + end, next - end))
+		if (!ol_all_zero(x->bytes + end, next - end))
 			return broken(x, err, "there is something between the sections");
 	}
 	return OL_OK;

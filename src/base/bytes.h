@@ -1,7 +1,9 @@
-/* base/bytes.h, floor 0: fixed-width little-endian integers at any address. */
+/* base/bytes.h, floor 0: fixed-width little-endian integers at any address; are bytes all zero? */
 #ifndef OL_BASE_BYTES_H
 #define OL_BASE_BYTES_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -56,6 +58,15 @@ static inline float ol_bits_float(uint32_t u)
 	float f;
 	memcpy(&f, &u, sizeof f);
 	return f;
+}
+
+static inline bool ol_all_zero(const void *bytes, size_t size)
+{
+	const uint8_t *b = bytes;
+	uint8_t any = 0;
+	for (size_t i = 0; i < size; i++)
+		any |= b[i];
+	return any == 0;
 }
 
 #endif

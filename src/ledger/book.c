@@ -2,6 +2,7 @@
  * a ring of the transfers of the last seven days in the order of posting. What a chain did is
  * undone from the ring's young end when one of its transfers is refused. */
 #include "ledger/book_inside.h"
+#include "base/bytes.h"
 
 #include "base/arena.h"
 
@@ -329,15 +330,6 @@ void ol_book_advance(struct ol_book *book, uint64_t now_ms)
 
 /* ---- Accounts ------------------------------------------------------------ */
 
-static bool is_zero(const void *bytes, size_t size)
-{
-	const uint8_t *b = bytes;
-	uint8_t any = 0;
-	for (size_t i = 0; i < size; i++)
-		any |= b[i];
-	return any == 0;
-}
-
 bool ol_account_key_valid(const struct ol_account_key *key)
 {
 	if (key->kind == 0 || key->kind > OL_ACCOUNT_KIND_LAST ||
@@ -346,14 +338,14 @@ bool ol_account_key_valid(const struct ol_account_key *key)
 	if (key->epoch != 0 && key->kind != OL_ACCOUNT_POT)
 		return false;
 	switch ((enum ol_account_kind)key->kind) {
-	case OL_ACCOUNT_ADDRESS: return is_zero(key->id + 20, sizeof key->id - 20);
+	case OL_ACCOUNT_ADDRESS: return ol_all_zero(key->id + 20, sizeof key->id - 20);
 	case OL_ACCOUNT_CHAIN: return key->currency == OL_CURRENCY_OPEN;
 	case OL_ACCOUNT_OUTBOX:
-		return key->currency == OL_CURRENCY_OPEN && is_zero(key->id, sizeof key->id);
+		return key->currency == OL_CURRENCY_OPEN && ol_all_zero(key->id, sizeof key->id);
 	case OL_ACCOUNT_GRANTS:
-		return key->currency == OL_CURRENCY_CREDIT && is_zero(key->id, sizeof key->id);
+		return key->currency == OL_CURRENCY_CREDIT && ol_all_zero(key->id, sizeof key->id);
 	case OL_ACCOUNT_PLATFORM:
-	case OL_ACCOUNT_CLEARING: return is_zero(key->id, sizeof key->id);
+	case OL_ACCOUNT_CLEARING: return ol_all_zero(key->id, sizeof key->id);
 	case OL_ACCOUNT_POT:
 	case OL_ACCOUNT_DATANET:
 	case OL_ACCOUNT_STAKERS:
@@ -416,7 +408,7 @@ static enum ol_account_outcome apply_account_op(struct ol_book *book,
 		return OL_ACCOUNT_UNKNOWN_ACTION;
 	if (op->flags & ~all)
 		return OL_ACCOUNT_UNKNOWN_FLAGS;
-	if (op->zero != 0 || !is_zero(op->zeros, sizeof op->zeros))
+	if (op->zero != 0 || !ol_all_zero(op->zeros, sizeof op->zeros))
 		return OL_ACCOUNT_RESERVED_FIELD;
 	if (!ol_account_key_valid(&op->key))
 		return OL_ACCOUNT_INVALID_KEY;

@@ -1,4 +1,5 @@
 #include "ledger/price.h"
+#include "base/bytes.h"
 
 #include <string.h>
 
@@ -15,23 +16,13 @@ const char *ol_party_name(enum ol_party party)
 	return party_names[party];
 }
 
-static bool all_zero(const void *data, size_t size)
-{
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < size; i++)
-		if (bytes[i] != 0)
-			return false;
-	return true;
-}
-
 /* Only these kinds may earn: the others are the book's own. */
 static bool account_well(const struct ol_listing *listing, enum ol_party party)
 {
 	const struct ol_account_key *key = &listing->accounts[party];
 
 	if (party == OL_PARTY_DATA || listing->ppm[party] == 0)
-		return all_zero(key, sizeof *key);
+		return ol_all_zero(key, sizeof *key);
 	if (!ol_account_key_valid(key) || key->currency != OL_CURRENCY_OPEN)
 		return false;
 	return key->kind == OL_ACCOUNT_ADDRESS || key->kind == OL_ACCOUNT_PLATFORM ||
@@ -44,7 +35,7 @@ enum ol_listing_fault ol_listing_check(const struct ol_listing *listing)
 	uint64_t ppm = 0;
 
 	if (listing->version == 0 ||
-	    (listing->version == 1) != all_zero(listing->previous, sizeof listing->previous))
+	    (listing->version == 1) != ol_all_zero(listing->previous, sizeof listing->previous))
 		return OL_LISTING_VERSION;
 	if (listing->prompt_price.nano > OL_PRICE_MAX ||
 	    listing->completion_price.nano > OL_PRICE_MAX)

@@ -39,16 +39,6 @@ void ol_attribution_rank(const struct ol_attribution *a, uint32_t *order)
 	free(list);
 }
 
-bool ol_attribution_table(struct ol_buf *table, const struct ol_attribution *a)
-{
-	for (uint32_t i = 0; i < a->count; i++) {
-		uint8_t bytes[OL_SHARE_ROW_BYTES];
-		ol_share_write(bytes, &a->shares[i]);
-		(void)ol_buf_append(table, bytes, sizeof bytes);
-	}
-	return !table->failed;
-}
-
 static json_t *hex_json(const uint8_t *bytes)
 {
 	char text[2 * OL_SHA256_BYTES + 1];

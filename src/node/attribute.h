@@ -22,9 +22,6 @@ enum { OL_ATTRIBUTION_LISTED = 100 /* contributors in JSON; the share table has 
 json_t *ol_attribution_json(const struct ol_attribution *attribution,
 			    const struct ol_tokenizer *tokenizer, const int32_t *response,
 			    int count);
-/* The share table: OL_SHARE_ROW_BYTES a row, what shares' root is over. False: out of memory. */
-OL_MUST_CHECK bool ol_attribution_table(struct ol_buf *table,
-					const struct ol_attribution *attribution);
 /* Payees by share, then score, best first: order (attribution->count) are rows of the table. */
 void ol_attribution_rank(const struct ol_attribution *attribution, uint32_t *order);
 

@@ -1,4 +1,5 @@
 #include "node/cashier.h"
+#include "base/bytes.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -41,12 +42,6 @@ struct charge {
 	uint8_t checkpoint_root[32];
 	uint8_t adapter[32], snapshot[32], index[32];
 };
-
-static bool is_zero(const uint8_t bytes[32])
-{
-	static const uint8_t none[32];
-	return memcmp(bytes, none, sizeof none) == 0;
-}
 
 static const char *currency_name(enum ol_currency currency)
 {
@@ -663,7 +658,7 @@ enum ol_status ol_cashier_post(struct ol_cashier *c, void *charge_in, json_t **j
 			   !open_answer(&opened, answered, answered->hidden) ||
 			   !ol_receipt_commit_response(receipt.response, &opened.opening)))
 		s = ol_fail(err, OL_ERR_FULL, "out of memory for a receipt");
-	if (s == OL_OK && c->o.shares && !is_zero(charge->adapter) && !answered->embeddings)
+	if (s == OL_OK && c->o.shares && !ol_all_zero(charge->adapter, 32) && !answered->embeddings)
 		s = c->o.shares(c->o.models, receipt.shares, &detail, receipt.index,
 				answered->ask->model, charge->adapter, &opened.opening,
 				receipt.request, err);

@@ -1,4 +1,5 @@
 #include "node/epoch.h"
+#include "base/bytes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,6 @@ static bool take_receipt(void *context, const struct ol_indexed_event *event)
 	struct ol_receipt_part parts[OL_PARTIES];
 	struct ol_receipt receipt;
 	struct ol_account_key pot;
-	static const uint8_t none[32];
 
 	n->before = event->index;
 	if (n->log_size == 0)
@@ -45,7 +45,7 @@ static bool take_receipt(void *context, const struct ol_indexed_event *event)
 		return true;
 	n->over = receipt.epoch < n->pot.epoch;
 	ol_receipt_pot(&pot, &receipt);
-	if (memcmp(&pot, &n->pot, sizeof pot) == 0 && memcmp(receipt.shares, none, 32) != 0)
+	if (memcmp(&pot, &n->pot, sizeof pot) == 0 && !ol_all_zero(receipt.shares, 32))
 		memcpy(n->roots[n->root_count++], receipt.shares, 32);
 	return !n->over && n->root_count < PAGE;
 }
@@ -176,16 +176,12 @@ static enum ol_status post_parts(struct ol_books *books, const struct netting *n
 
 static enum ol_status keep_table(struct netting *n, uint8_t root[32], struct ol_error *err)
 {
-	uint8_t row[OL_SHARE_ROW_BYTES];
 	struct ol_buf table;
 	enum ol_status s = ol_shares_root(root, n->sum.rows, n->sum.count, err);
 
 	ol_buf_init(&table, OL_SHARE_TABLE_MAX);
-	for (size_t i = 0; i < n->sum.count && s == OL_OK; i++) {
-		ol_share_write(row, &n->sum.rows[i]);
-		if (!ol_buf_append(&table, row, sizeof row))
-			s = ol_fail(err, OL_ERR_FULL, "an epoch has too many contributors");
-	}
+	if (s == OL_OK && !ol_share_table_write(&table, n->sum.rows, n->sum.count))
+		s = ol_fail(err, OL_ERR_FULL, "an epoch has too many contributors");
 	if (s == OL_OK)
 		s = ol_share_table_keep(n->home, root, &table, err);
 	ol_buf_release(&table);

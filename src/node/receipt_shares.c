@@ -13,7 +13,7 @@ enum { TOP = 5, HOT_MAX = 16 };
 
 /* --- the table ------------------------------------------------------------------------- */
 
-static bool write_table(struct ol_buf *table, const struct ol_share *rows, size_t count)
+bool ol_share_table_write(struct ol_buf *table, const struct ol_share *rows, size_t count)
 {
 	uint8_t bytes[OL_SHARE_ROW_BYTES];
 
@@ -84,7 +84,7 @@ static enum ol_status finish(uint8_t root[32], struct ol_buf *table, struct ol_e
 	}
 	if (s == OL_OK)
 		s = ol_shares_root(root, rows, count, err);
-	if (s == OL_OK && table && !write_table(table, rows, count))
+	if (s == OL_OK && table && !ol_share_table_write(table, rows, count))
 		s = ol_fail(err, OL_ERR_FULL, "the share table has more than %d payees",
 			    OL_SHARE_TABLE_MAX / OL_SHARE_ROW_BYTES);
 	return s;

@@ -26,6 +26,9 @@ OL_MUST_CHECK enum ol_status ol_receipt_shares(
 	const struct ol_adapter *adapter, const struct ol_opening *opening,
 	const uint8_t request[32], const struct ol_tokenizer *tokenizer, struct ol_error *err);
 
+/* Appends rows as a table's bytes. False: the table is over its limit. */
+OL_MUST_CHECK bool ol_share_table_write(struct ol_buf *table, const struct ol_share *rows,
+					size_t count);
 /* Durable on OL_OK; a table that is there already is the same one. */
 OL_MUST_CHECK enum ol_status ol_share_table_keep(const struct ol_home *home, const uint8_t root[32],
 						 const struct ol_buf *table, struct ol_error *err);

@@ -1,4 +1,5 @@
 #include "node/verify.h"
+#include "base/bytes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,12 +37,6 @@ bool ol_verification_holds(const struct ol_verification *v)
 #define SAY(v, kind, is, ...)                                                                      \
 	((v)->checks[kind].outcome = (is),                                                         \
 	 (void)snprintf((v)->checks[kind].text, sizeof(v)->checks[kind].text, __VA_ARGS__))
-
-static bool is_zero(const uint8_t bytes[32])
-{
-	static const uint8_t none[32];
-	return memcmp(bytes, none, sizeof none) == 0;
-}
 
 /* --- what needs no models ------------------------------------------------------------ */
 
@@ -124,7 +119,7 @@ static bool is_replaced(const struct ol_verify_job *job, const struct ol_receipt
 static void check_price(struct ol_verification *v, const struct ol_verify_job *job)
 {
 	const struct ol_receipt *r = &v->receipt;
-	const uint8_t *model = is_zero(r->adapter) ? r->base : r->adapter;
+	const uint8_t *model = ol_all_zero(r->adapter, 32) ? r->base : r->adapter;
 	char number[OL_AMOUNT_OPEN_MAX], price[OL_AMOUNT_OPEN_MAX + 16];
 	struct ol_listing listing;
 	struct ol_amount due;
@@ -133,7 +128,7 @@ static void check_price(struct ol_verification *v, const struct ol_verify_job *j
 	ol_amount_print_open(number, r->price);
 	(void)snprintf(price, sizeof price, "%s %s", number,
 		       r->currency == OL_CURRENCY_CREDIT ? "test credit" : "OPEN");
-	if (is_zero(r->listing)) {
+	if (ol_all_zero(r->listing, 32)) {
 		if (is_replaced(job, r, model, NULL))
 			SAY(v, OL_CHECK_PRICE, OL_CHECK_FALSE,
 			    "free, but the model had a price when the request came");
@@ -295,11 +290,11 @@ static enum ol_status open_models(struct ol_verification *v, const struct ol_ver
 		return OL_OK;
 	}
 	s = find_base(base, job->home, r->base, err);
-	if (s == OL_OK && base[0] && !is_zero(r->adapter))
+	if (s == OL_OK && base[0] && !ol_all_zero(r->adapter, 32))
 		s = find_adapter(adapter, job->home, r->adapter, err);
 	if (s != OL_OK)
 		return s;
-	if (!base[0] || (!adapter[0] && !is_zero(r->adapter))) {
+	if (!base[0] || (!adapter[0] && !ol_all_zero(r->adapter, 32))) {
 		char hex[2 * 8 + 1];
 		ol_hex(hex, base[0] ? r->adapter : r->base, 8);
 		SAY(v, OL_CHECK_MODELS, OL_CHECK_NOT_MADE, "the %s %s… is not here",
@@ -515,10 +510,10 @@ static enum ol_status check_shares(struct ol_verification *v, const struct ol_ve
 	struct ol_index *index = NULL;
 	uint8_t root[32];
 
-	const bool shared = !is_zero(v->receipt.shares);
+	const bool shared = !ol_all_zero(v->receipt.shares, 32);
 
-	if (v->receipt.work == OL_WORK_EMBEDDINGS || is_zero(v->receipt.adapter) ||
-	    is_zero(v->receipt.index)) {
+	if (v->receipt.work == OL_WORK_EMBEDDINGS || ol_all_zero(v->receipt.adapter, 32) ||
+	    ol_all_zero(v->receipt.index, 32)) {
 		SAY(v, OL_CHECK_SHARES, shared ? OL_CHECK_FALSE : OL_CHECK_NOT_MADE, "%s%s",
 		    shared ? "it has a share table, but " : "",
 		    v->receipt.work == OL_WORK_EMBEDDINGS ? "vectors are not attributed"
