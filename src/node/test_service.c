@@ -228,8 +228,9 @@ static void test_bits(void **state)
 			crowd[i] = prepare(i < ADAPTERS ? model : NULL, prompt, 20 + i % 30);
 			crowd[i]->ask.answer.sampling.seed = (uint64_t)i;
 			crowd[i]->ask.tenant = (uint64_t)i % 3;
-			ask(crowd[i]);
 		}
+		for (int i = 0; i < CROWD; i++) /* all at once: pages must run out */
+			ask(crowd[i]);
 		for (int i = 0; i < CROWD; i++)
 			wait_for(crowd[i]);
 		ol_service_stats(service, &stats);
